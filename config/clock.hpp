@@ -1,0 +1,25 @@
+// The one clock of the project. Machines that decide take a TimePoint as a parameter; only shells
+// call now().
+#pragma once
+
+#include <chrono>
+
+namespace understudy {
+
+/// CLOCK_MONOTONIC: equal for all namespaces of one kernel, never set back.
+using Clock = std::chrono::steady_clock;
+using TimePoint = Clock::time_point;
+using Duration = Clock::duration;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+[[nodiscard]] inline TimePoint now() {
+  return Clock::now();
+}
+
+[[nodiscard]] constexpr microseconds in_microseconds(Duration duration) {
+  return std::chrono::duration_cast<microseconds>(duration);
+}
+
+}  // namespace understudy

@@ -1,0 +1,75 @@
+// Every limit of the project by name. Relations between them are checked here, once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "config/clock.hpp"
+#include "config/types.hpp"
+
+namespace understudy::limits {
+
+using namespace std::chrono_literals;
+
+// --- configuration
+inline constexpr std::size_t name_length = 63;  ///< of a host, guest or cluster
+inline constexpr std::size_t hosts = 16;
+inline constexpr std::size_t guests_per_host = 64;
+inline constexpr std::size_t nics_per_guest = 8;
+inline constexpr std::uint32_t memory_mib_min = 32;
+inline constexpr std::uint32_t memory_mib_max = 1U << 20U;  ///< 1 TiB
+inline constexpr std::uint32_t vcpus_max = 64;
+inline constexpr std::uint32_t interval_ms_min = 2;
+inline constexpr std::uint32_t interval_ms_max = 10'000;
+inline constexpr std::uint32_t epochs_in_flight_min = 2;
+inline constexpr std::uint32_t epochs_in_flight_max = 16;
+inline constexpr std::size_t config_file_bytes = 1U << 20U;
+
+// --- hypervisor
+inline constexpr auto qemu_start = 10s;    ///< spawn to the monitor's greeting
+inline constexpr auto monitor_reply = 5s;  ///< any QMP command; a hung QEMU is killed after it
+inline constexpr auto accelerator_probe = 5s;
+inline constexpr auto qemu_stop = 2s;  ///< SIGTERM to SIGKILL
+inline constexpr std::size_t ram_blocks = 256;
+inline constexpr std::size_t device_state_bytes = 64U << 20U;
+inline constexpr std::size_t monitor_line_bytes = 1U << 20U;
+
+// --- replication
+/// A frame with its header fits a 61,440-byte DPDK af_packet slot on a 65,535-byte MTU.
+inline constexpr std::size_t frame_bytes = 60'416;
+inline constexpr std::size_t frame_header_bytes = 48;
+inline constexpr std::size_t frame_payload_bytes = frame_bytes - frame_header_bytes;
+inline constexpr std::size_t frames_in_flight = 1024;  ///< sent and kept until acknowledged: 59 MiB
+inline constexpr std::size_t control_message_bytes = 256U << 10U;
+inline constexpr auto link_connect = 3s;
+inline constexpr auto link_keepalive = 200ms;  ///< an idle link carries a ping this often
+inline constexpr auto link_silence = 3s;  ///< a link that carries nothing for this long is down
+inline constexpr auto link_reconnect = 100ms;  ///< between attempts
+/// What pre-copy may add to one epoch; the pause adds each page at most once, so that a backup with
+/// room for the guest's RAM plus this can stage any epoch.
+inline constexpr std::size_t precopy_bytes_per_epoch = 48U << 20U;
+inline constexpr std::size_t sync_passes =
+    12;  ///< rounds of full synchronisation before the first epoch
+
+// --- output
+inline constexpr std::size_t packet_bytes = 65'536;  ///< an Ethernet frame from or to a guest
+inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the configured bytes
+inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
+
+// --- who may run
+inline constexpr auto record_agreement = 5s;  ///< proposal to majority, then the caller is told
+inline constexpr auto corosync_retry = 100ms;
+
+// --- console
+inline constexpr std::size_t control_request_bytes = 64U << 10U;
+inline constexpr std::size_t control_reply_bytes = 4U << 20U;
+inline constexpr std::size_t control_clients = 32;
+inline constexpr auto control_reply =
+    120s;  ///< a command's longest time, full synchronisation included
+
+static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages travel in a frame");
+static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_packet slot");
+static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
+static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
+
+}  // namespace understudy::limits

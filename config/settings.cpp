@@ -1,0 +1,314 @@
+#include "config/settings.hpp"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <fstream>
+#include <set>
+
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+#include <xxhash.h>
+
+#include "config/limits.hpp"
+
+namespace understudy {
+namespace {
+
+using google::protobuf::TextFormat;
+
+constexpr std::size_t errors_shown = 20;
+
+/// Collects complaints with the line on which the field stands.
+class Complaints : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit Complaints(std::string_view origin) : origin_{origin} {}
+
+  void AddError(int line, google::protobuf::io::ColumnNumber column,
+                const std::string& text) override {
+    add(fmt::format("{}:{}:{}: {}", origin_, line + 1, column + 1, text));
+  }
+
+  void at(int line, const google::protobuf::FieldDescriptor& field, const std::string& text) {
+    constexpr std::string_view prefix = "understudy.config.";
+    const auto place = line < 0 ? std::string{origin_} : fmt::format("{}:{}", origin_, line + 1);
+    add(fmt::format("{}: {}: {}", place, field.full_name().substr(prefix.size()), text));
+  }
+
+  [[nodiscard]] Result<> result() const {
+    if (text_.empty()) return {};
+    return fail(ErrorKind::invalid, "{}", text_);
+  }
+
+ private:
+  void add(const std::string& line) {
+    if (++count_ > errors_shown) return;
+    if (!text_.empty()) text_ += '\n';
+    text_ += line;
+  }
+
+  std::string_view origin_;
+  std::string text_;
+  std::size_t count_{0};
+};
+
+/// One message under examination: the value, its place in the file, and where to complain.
+template <class T>
+struct Examined {
+  T& value;
+  const TextFormat::ParseInfoTree* place;  ///< of its fields; null where the message is not given
+  int line;                                ///< of the message, from 0; -1 for the file as a whole
+  Complaints& complaints;
+
+  /// A field that is not given is placed where its message begins.
+  void complain(const char* name, const std::string& text, int index = -1) const {
+    const auto& field = *descriptor(name);
+    complaints.at(line_of(field, index), field, text);
+  }
+  void number(const char* field, std::uint64_t given, std::uint64_t low, std::uint64_t high) const {
+    if (given < low || given > high) {
+      complain(field, fmt::format("{} is out of range; give {} to {}", given, low, high));
+    }
+  }
+  void name(const char* field, const std::string& given) const {
+    if (!valid_name(given)) {
+      complain(field, fmt::format("'{}' is not a name; use 1 to {} letters, digits, '-', '_', '.'",
+                                  given, limits::name_length));
+    }
+  }
+  void absolute_path(const char* field, const std::string& given) const {
+    if (!given.empty() && given.front() != '/') {
+      complain(field, fmt::format("'{}' is relative; give the whole path, from /", given));
+    }
+  }
+  template <class U>
+  [[nodiscard]] Examined<U> nested(U& inner, const char* name, int index = -1) const {
+    const auto* field = descriptor(name);
+    return {inner, place == nullptr ? nullptr : place->GetTreeForNested(field, index),
+            line_of(*field, index), complaints};
+  }
+
+ private:
+  [[nodiscard]] const google::protobuf::FieldDescriptor* descriptor(const char* name) const {
+    return value.GetDescriptor()->FindFieldByName(name);
+  }
+  [[nodiscard]] int line_of(const google::protobuf::FieldDescriptor& field, int index) const {
+    const int own = place == nullptr ? -1 : place->GetLocation(&field, index).line;
+    return own < 0 ? line : own;
+  }
+};
+
+bool valid_mac(const std::string& mac) {
+  if (mac.size() != 17) return false;
+  for (std::size_t i = 0; i < mac.size(); ++i) {
+    const bool hex = std::isxdigit(static_cast<unsigned char>(mac[i])) != 0;
+    if (i % 3 == 2 ? mac[i] != ':' : !hex) return false;
+  }
+  return (std::stoi(mac.substr(0, 2), nullptr, 16) & 1) == 0;  // the group bit: not a station
+}
+
+void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std::size_t number) {
+  auto& value = nic.value;
+  if (value.model().empty()) value.set_model("virtio-net-pci");
+  if (!valid_name(value.model())) {
+    nic.complain("model", fmt::format("'{}' is not a QEMU device; try virtio-net-pci, e1000 or "
+                                      "rtl8139",
+                                      value.model()));
+  }
+  if (value.mac().empty()) value.set_mac(derived_mac(guest, number));
+  if (!valid_mac(value.mac())) {
+    nic.complain("mac", fmt::format("'{}' is not a station's address; write it like {}",
+                                    value.mac(), derived_mac(guest, number)));
+  }
+  if (value.bridge().empty() || value.bridge().size() > 15) {
+    nic.complain("bridge", "name the host's bridge that carries this network (at most 15 letters)");
+  }
+}
+
+void examine_protection(const Examined<config::Protection>& protection) {
+  auto& value = protection.value;
+  if (value.interval_ms() == 0) value.set_interval_ms(25);
+  if (value.min_interval_ms() == 0) value.set_min_interval_ms(std::min(5U, value.interval_ms()));
+  if (value.epochs_in_flight() == 0) value.set_epochs_in_flight(3);
+  if (value.hold_limit_kib() == 0) value.set_hold_limit_kib(8192);
+  protection.number("interval_ms", value.interval_ms(), limits::interval_ms_min,
+                    limits::interval_ms_max);
+  protection.number("min_interval_ms", value.min_interval_ms(), 1, value.interval_ms());
+  protection.number("epochs_in_flight", value.epochs_in_flight(), limits::epochs_in_flight_min,
+                    limits::epochs_in_flight_max);
+  protection.number("hold_limit_kib", value.hold_limit_kib(), 128, 1U << 20U);
+}
+
+void examine_guest(const Examined<config::Guest>& guest) {
+  auto& value = guest.value;
+  guest.name("name", value.name());
+  if (value.vcpus() == 0) value.set_vcpus(1);
+  if (value.machine().empty()) value.set_machine("pc");
+  if (value.cpu().empty()) value.set_cpu("max");
+  guest.number("memory_mib", value.memory_mib(), limits::memory_mib_min, limits::memory_mib_max);
+  guest.number("vcpus", value.vcpus(), 1, limits::vcpus_max);
+  for (const auto& [field, text] :
+       {std::pair{"machine", &value.machine()}, {"cpu", &value.cpu()}}) {
+    if (text->find_first_of(", \t\n") != std::string::npos) {
+      guest.complain(field, fmt::format("'{}' must be a single name, without options", *text));
+    }
+  }
+  guest.absolute_path("console_log", value.console_log());
+
+  if (!value.has_boot() || value.boot().kernel().empty()) {
+    guest.complain("boot", "give boot { kernel: \"/path/vmlinuz\" }; disks are not supported yet");
+  }
+  const auto boot = guest.nested(*value.mutable_boot(), "boot");
+  boot.absolute_path("kernel", boot.value.kernel());
+  boot.absolute_path("initrd", boot.value.initrd());
+
+  if (static_cast<std::size_t>(value.nic_size()) > limits::nics_per_guest) {
+    guest.complain("nic", fmt::format("more than {} network cards", limits::nics_per_guest), 0);
+  }
+  for (int i = 0; i < value.nic_size(); ++i) {
+    examine_nic(guest.nested(*value.mutable_nic(i), "nic", i), value.name(),
+                static_cast<std::size_t>(i));
+  }
+  examine_protection(guest.nested(*value.mutable_protection(), "protection"));
+}
+
+void examine_host(const Examined<config::Host>& host) {
+  host.name("name", host.value.name());
+  if (host.value.node_id() == 0) {
+    host.complain("node_id", "give the nodeid of this host in corosync.conf (1 or more)");
+  }
+  if (!host.value.replication_address().empty()) {
+    if (auto endpoint = parse_endpoint(host.value.replication_address()); !endpoint) {
+      host.complain("replication_address", endpoint.error().message);
+    }
+  }
+}
+
+void examine_cluster(const Examined<config::Config>& config) {
+  auto& value = config.value;
+  std::set<std::string> names;
+  std::set<std::uint32_t> ids;
+  for (int i = 0; i < value.host_size(); ++i) {
+    const auto host = config.nested(*value.mutable_host(i), "host", i);
+    examine_host(host);
+    if (!names.insert(host.value.name()).second) {
+      host.complain(
+          "name", fmt::format("'{}' stands twice; every host has its own name", host.value.name()));
+    }
+    if (!ids.insert(host.value.node_id()).second) {
+      host.complain("node_id", fmt::format("{} stands twice; every host has its own nodeid",
+                                           host.value.node_id()));
+    }
+  }
+  if (value.host_size() == 0 || static_cast<std::size_t>(value.host_size()) > limits::hosts) {
+    config.complain("host", fmt::format("list every member of the cluster, 1 to {}", limits::hosts),
+                    value.host_size() == 0 ? -1 : 0);
+  }
+  if (!names.contains(value.this_host())) {
+    config.complain("this_host", fmt::format("'{}' is none of the hosts; name one of: {}",
+                                             value.this_host(), fmt::join(names, ", ")));
+  }
+}
+
+void examine(const Examined<config::Config>& config) {
+  auto& value = config.value;
+  config.name("cluster", value.cluster());
+  if (value.control_socket().empty()) value.set_control_socket("/run/understudy/control.sock");
+  config.absolute_path("control_socket", value.control_socket());
+  if (value.control_socket().size() > 107) {
+    config.complain("control_socket", "a unix socket's path has at most 107 bytes");
+  }
+  examine_cluster(config);
+
+  std::set<std::string> guests;
+  for (int i = 0; i < value.guest_size(); ++i) {
+    const auto guest = config.nested(*value.mutable_guest(i), "guest", i);
+    examine_guest(guest);
+    if (!guests.insert(guest.value.name()).second) {
+      guest.complain("name", fmt::format("guest '{}' stands twice; every guest has its own name",
+                                         guest.value.name()));
+    }
+  }
+  if (static_cast<std::size_t>(value.guest_size()) > limits::guests_per_host) {
+    config.complain("guest", fmt::format("more than {} guests", limits::guests_per_host), 0);
+  }
+}
+
+template <class List, class Matches>
+auto find_in(const List& list, Matches matches) -> decltype(&*list.begin()) {
+  const auto found = std::find_if(list.begin(), list.end(), matches);
+  return found == list.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+Result<Settings> Settings::load(const std::filesystem::path& file) {
+  std::ifstream stream{file, std::ios::binary};
+  if (!stream) return fail_errno(fmt::format("configuration {}", file.string()));
+  std::string text(limits::config_file_bytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  if (text.size() > limits::config_file_bytes) {
+    return fail(ErrorKind::limit, "configuration {}: larger than {} bytes", file.string(),
+                limits::config_file_bytes);
+  }
+  return parse(text, file.string());
+}
+
+Result<Settings> Settings::parse(const std::string& text, std::string_view origin) {
+  Complaints complaints{origin};
+  TextFormat::ParseInfoTree places;
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&complaints);
+  parser.WriteLocationsTo(&places);
+  config::Config config;
+  if (parser.ParseFromString(text, &config)) {
+    examine(Examined<config::Config>{config, &places, -1, complaints});
+  }
+  UNDERSTUDY_CHECK(complaints.result());
+  return Settings{std::move(config)};
+}
+
+const config::Host* Settings::find_host(std::string_view name) const {
+  return find_in(config_.host(), [&](const auto& host) { return host.name() == name; });
+}
+
+const config::Host* Settings::find_host(NodeId id) const {
+  return find_in(config_.host(), [&](const auto& host) { return host.node_id() == id.value(); });
+}
+
+const config::Guest* Settings::find_guest(std::string_view name) const {
+  return find_in(config_.guest(), [&](const auto& guest) { return guest.name() == name; });
+}
+
+Result<Endpoint> parse_endpoint(std::string_view text) {
+  const auto colon = text.rfind(':');
+  const auto digits = colon == std::string_view::npos ? "" : text.substr(colon + 1);
+  std::uint16_t port{};
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  Endpoint endpoint{std::string{text.substr(0, colon)}, port};
+  in_addr parsed{};
+  if (error != std::errc{} || end != digits.data() + digits.size() || port == 0 ||
+      ::inet_pton(AF_INET, endpoint.address.c_str(), &parsed) != 1) {
+    return fail(ErrorKind::invalid, "'{}' is not IPv4:PORT; write it like 10.0.0.1:7400", text);
+  }
+  return endpoint;
+}
+
+bool valid_name(std::string_view name) {
+  const auto allowed = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  };
+  return !name.empty() && name.size() <= limits::name_length && name.front() != '-' &&
+         name.front() != '.' && std::all_of(name.begin(), name.end(), allowed);
+}
+
+std::string derived_mac(std::string_view guest, std::size_t nic) {
+  const auto hash = XXH3_64bits_withSeed(guest.data(), guest.size(), nic);
+  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", hash & 0xffU, (hash >> 8U) & 0xffU,
+                     (hash >> 16U) & 0xffU);
+}
+
+}  // namespace understudy

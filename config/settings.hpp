@@ -1,0 +1,54 @@
+// The validated configuration of this host.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "config/config.pb.h"
+#include "config/result.hpp"
+#include "config/types.hpp"
+
+namespace understudy {
+
+/// A Config that holds what this header promises: names are unique and well-formed, addresses
+/// parse, `this_host` is one of the hosts, every number lies within limits.hpp, every default is
+/// filled in.
+class Settings {
+ public:
+  /// Errors name the file, line and field, and what would be right; several are reported at once.
+  [[nodiscard]] static Result<Settings> load(const std::filesystem::path& file);
+
+  /// `origin` stands for the file's name in errors.
+  [[nodiscard]] static Result<Settings> parse(const std::string& text, std::string_view origin);
+
+  [[nodiscard]] const config::Config& config() const { return config_; }
+  [[nodiscard]] const config::Host& this_host() const { return *find_host(config_.this_host()); }
+  /// nullptr when there is none.
+  [[nodiscard]] const config::Host* find_host(std::string_view name) const;
+  [[nodiscard]] const config::Host* find_host(NodeId id) const;
+  [[nodiscard]] const config::Guest* find_guest(std::string_view name) const;
+  [[nodiscard]] NodeId this_node() const { return NodeId{this_host().node_id()}; }
+  [[nodiscard]] std::size_t majority() const {
+    return static_cast<std::size_t>(config_.host_size()) / 2 + 1;
+  }
+
+ private:
+  explicit Settings(config::Config config) : config_{std::move(config)} {}
+  config::Config config_;
+};
+
+/// An IPv4 address and port out of "10.0.0.1:7400".
+struct Endpoint {
+  std::string address;
+  std::uint16_t port;
+};
+[[nodiscard]] Result<Endpoint> parse_endpoint(std::string_view text);
+
+/// Letters, digits, '-', '_' and '.', not starting with '-' or '.', at most limits::name_length.
+[[nodiscard]] bool valid_name(std::string_view name);
+
+/// "52:54:00:.." computed from the guest's name: equal on every host, unlikely to collide.
+[[nodiscard]] std::string derived_mac(std::string_view guest, std::size_t nic);
+
+}  // namespace understudy

@@ -1,0 +1,105 @@
+#include "config/settings.hpp"
+
+#include <fstream>
+
+#include <catch2/catch.hpp>
+
+using namespace understudy;
+using Catch::Matchers::Contains;
+
+namespace {
+
+const std::string good = R"(this_host: "a"
+cluster: "lab"
+host { name: "a" node_id: 1 replication_address: "10.0.0.1:7400" }
+host { name: "b" node_id: 2 replication_address: "10.0.0.2:7400" }
+host { name: "w" node_id: 3 }
+guest {
+  name: "pg"
+  memory_mib: 512
+  boot { kernel: "/k" }
+  nic { bridge: "br0" }
+}
+)";
+
+std::string replaced(const std::string& from, const std::string& to) {
+  auto text = good;
+  const auto at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+std::string complaint(const std::string& text) {
+  const auto settings = Settings::parse(text, "u.conf");
+  REQUIRE_FALSE(settings);
+  CHECK(settings.error().kind == ErrorKind::invalid);
+  return settings.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("a good configuration gets its defaults") {
+  const auto settings = Settings::parse(good, "u.conf");
+  REQUIRE(settings);
+  const auto* guest = settings->find_guest("pg");
+  REQUIRE(guest != nullptr);
+  CHECK(guest->vcpus() == 1);
+  CHECK(guest->machine() == "pc");
+  CHECK(guest->nic(0).model() == "virtio-net-pci");
+  CHECK(guest->nic(0).mac() == derived_mac("pg", 0));
+  CHECK(guest->protection().interval_ms() == 25);
+  CHECK(guest->protection().epochs_in_flight() >= 2);
+  CHECK(settings->majority() == 2);
+  CHECK(settings->this_node() == NodeId{1});
+  CHECK(settings->find_host(NodeId{3})->name() == "w");
+  CHECK(settings->find_guest("nobody") == nullptr);
+}
+
+TEST_CASE("errors name file, line, field and what would be right") {
+  CHECK_THAT(complaint(replaced("memory_mib: 512", "memory_mib: 8")),
+             Contains("u.conf:8: Guest.memory_mib: 8 is out of range; give 32 to"));
+  CHECK_THAT(complaint(replaced("memory_mib", "memory_mb")),
+             Contains("u.conf:8:") && Contains("memory_mb"));
+  CHECK_THAT(
+      complaint(replaced("this_host: \"a\"", "this_host: \"x\"")),
+      Contains("u.conf:1: Config.this_host: 'x' is none of the hosts; name one of: a, b, w"));
+  CHECK_THAT(complaint(replaced("10.0.0.2:7400", "10.0.0.2")),
+             Contains("u.conf:4: Host.replication_address") && Contains("10.0.0.1:7400"));
+  CHECK_THAT(complaint(replaced("kernel: \"/k\"", "kernel: \"k\"")),
+             Contains("u.conf:9: Boot.kernel: 'k' is relative"));
+  CHECK_THAT(complaint(replaced("node_id: 2", "node_id: 1")),
+             Contains("u.conf:4: Host.node_id: 1 stands twice"));
+}
+
+TEST_CASE("a field that is missing is placed where its message begins") {
+  CHECK_THAT(complaint(replaced("bridge: \"br0\"", "")), Contains("u.conf:10: Nic.bridge"));
+  CHECK_THAT(complaint(replaced("name: \"w\" ", "")), Contains("u.conf:5: Host.name"));
+}
+
+TEST_CASE("two guests of one name are refused") {
+  CHECK_THAT(complaint(good + good.substr(good.find("guest {"))),
+             Contains("u.conf:13: Guest.name: guest 'pg' stands twice"));
+}
+
+TEST_CASE("several errors are told at once") {
+  auto text = replaced("memory_mib: 512", "memory_mib: 8 vcpus: 1000");
+  CHECK_THAT(complaint(text), Contains("memory_mib") && Contains("vcpus"));
+}
+
+TEST_CASE("rubbish instead of a configuration is an error, not a crash") {
+  CHECK_THAT(complaint(std::string("\x00\xff\x7f{{{", 6)), Contains("u.conf:1"));
+  CHECK_FALSE(Settings::load("/nonexistent/file"));
+  CHECK_FALSE(Settings::load("/dev/zero"));
+}
+
+TEST_CASE("the example in the tree is valid") {
+  CHECK(Settings::load(EXAMPLE_CONF));
+}
+
+TEST_CASE("endpoints") {
+  CHECK(parse_endpoint("10.0.0.1:7400")->port == 7400);
+  for (const auto* bad : {"", ":", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:70000",
+                          "host:1", "10.0.0.1:7x", "::1:7"}) {
+    CHECK_FALSE(parse_endpoint(bad));
+  }
+}
