@@ -1,0 +1,44 @@
+// Serves the control API (control.proto) on a unix socket.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+
+#include "config/result.hpp"
+#include "failover/control.pb.h"
+
+namespace understudy::failover {
+
+/// One client's request under way. Shared: whoever finishes it may live longer than the client,
+/// whose going away is not an error. On the io_context's thread only.
+class ControlCall {
+ public:
+  virtual ~ControlCall() = default;
+  [[nodiscard]] virtual const control::Request& request() const = 0;
+  virtual void progress(const std::string& step, double fraction) = 0;
+  /// Exactly once: an error, done, status or verification.
+  virtual void finish(control::Reply reply) = 0;
+
+  void fail(const Error& error);
+  void done(std::string message);
+};
+
+using HandleCall = std::function<void(std::shared_ptr<ControlCall>)>;
+
+class ControlServer {
+ public:
+  virtual ~ControlServer() = default;
+
+  /// Makes the socket's directory (0755) and the socket (0600). A socket on which another daemon
+  /// answers is an error; a dead one is replaced. `handle` is called on the io_context's thread.
+  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> listen(boost::asio::io_context& io,
+                                                                     const std::string& path,
+                                                                     HandleCall handle);
+  /// Closes the listener and all calls; removes the socket. Idempotent.
+  virtual void stop() = 0;
+};
+
+}  // namespace understudy::failover

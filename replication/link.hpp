@@ -1,0 +1,47 @@
+// The port for the path between two hosts. Adapters: TCP (asio_tcp_link), later DPDK.
+//
+// A link carries frames (frame_codec.hpp). It may lose, repeat or reorder them unless it says
+// otherwise; it never alters one unnoticed. It knows nothing of epochs, pages or sessions.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "config/result.hpp"
+#include "replication/frame_codec.hpp"
+
+namespace understudy::replication {
+
+/// Called on the link's own thread, never inside a call of Link.
+class LinkEvents {
+ public:
+  virtual ~LinkEvents() = default;
+
+  /// A frame's header has arrived and is valid: where shall its payload go? At least
+  /// `header.payload_bytes` long; valid until on_frame or on_down. This is how a page reaches the
+  /// staging area without a copy. An empty span refuses the frame: the link goes down.
+  [[nodiscard]] virtual std::span<std::byte> place(const FrameHeader& header) = 0;
+
+  /// The payload is complete in the place given, and its checksum holds.
+  virtual void on_frame(const FrameHeader& header, std::span<const std::byte> payload) = 0;
+
+  /// After a refused `send`: there is room again.
+  virtual void on_writable() = 0;
+
+  /// The end of this link; nothing follows. Also after `close`? No: whoever closes knows.
+  virtual void on_down(Error reason) = 0;
+};
+
+/// All verbs on the link's own thread.
+class Link {
+ public:
+  virtual ~Link() = default;
+
+  /// Takes one whole frame (header and payload, as encoded). The bytes must stay unchanged until
+  /// they are acknowledged by the peer or the link is down. False: no room, on_writable will come.
+  [[nodiscard]] virtual bool send(std::span<const std::byte> frame) = 0;
+
+  virtual void close() = 0;
+};
+
+}  // namespace understudy::replication

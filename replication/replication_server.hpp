@@ -1,0 +1,85 @@
+// The backup's end: accepts sessions, stages epochs, acknowledges them when they are whole.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/clock.hpp"
+#include "config/result.hpp"
+#include "config/settings.hpp"
+#include "config/types.hpp"
+#include "replication/frame_codec.hpp"
+#include "replication/messages.pb.h"
+
+namespace understudy::replication {
+
+/// An epoch that the backup holds whole, frame by frame, in the order in which it was sent. The
+/// payloads are what the primary put in; they stay valid during the call only.
+struct StagedEpoch {
+  Epoch epoch;
+  std::vector<std::span<const std::byte>> payloads;
+  Seal seal;
+};
+
+/// What becomes of a session's frames. Called on the session's thread, in order, one at a time.
+class ReplicaEvents {
+ public:
+  virtual ~ReplicaEvents() = default;
+
+  /// Pages of the full synchronisation. An error ends the session and is told to the primary.
+  [[nodiscard]] virtual Result<> on_sync_pages(std::span<const std::byte> payload) = 0;
+
+  /// Looked at before the epoch is acknowledged: every record is well-formed and inside the image.
+  /// What passes here must apply without failing.
+  [[nodiscard]] virtual Result<> on_check(std::span<const std::byte> payload) = 0;
+
+  /// The epoch is committed: its acknowledgement has been handed to the link. Apply it.
+  virtual void on_commit(const StagedEpoch& epoch) = 0;
+
+  [[nodiscard]] virtual Reply on_request(const Request& request) = 0;
+
+  /// The session has ended and nothing follows: primary's bye, protocol error, replaced or stopped.
+  /// A link that is merely down does not end a session.
+  virtual void on_end(const Error& reason) = 0;
+};
+
+struct ReceiverStatus {
+  bool connected;
+  Epoch committed;
+  TimePoint last_commit;
+  std::uint64_t received_bytes;
+  std::size_t staged_bytes;
+};
+
+/// Decides about an offer; called on the new session's thread and may take its time (it starts a
+/// standby machine). A refusal's message is shown to the primary's operator, one sentence per line.
+using AcceptOffer = std::function<Result<std::shared_ptr<ReplicaEvents>>(
+    const Offer& offer, const std::string& from_host)>;
+
+class ReplicationServer {
+ public:
+  virtual ~ReplicationServer() = default;
+
+  /// Listens on `at`; "address in use" and the like name the address and the remedy.
+  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(const Endpoint& at,
+                                                                         std::string cluster,
+                                                                         std::string this_host,
+                                                                         AcceptOffer accept);
+
+  /// Ends a guest's session, if there is one. After it has returned nothing is acknowledged any
+  /// more and no event is called: what was acknowledged has been applied. This is what a promotion
+  /// calls first. `reason` is told to the primary if it still listens.
+  virtual void end_session(const std::string& guest, const std::string& reason) = 0;
+
+  /// nullopt: no session.
+  [[nodiscard]] virtual std::optional<ReceiverStatus> status(const std::string& guest) const = 0;
+
+  /// Ends all sessions and the listener. Idempotent.
+  virtual void stop() = 0;
+};
+
+}  // namespace understudy::replication
