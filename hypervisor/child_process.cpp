@@ -1,0 +1,156 @@
+#include "hypervisor/child_process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include "config/assert.hpp"
+
+namespace understudy::hypervisor {
+namespace {
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> result;
+  for (auto& string : strings) result.push_back(string.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+std::vector<std::string> merged_environment(const std::vector<std::string>& added) {
+  std::vector<std::string> result = added;
+  for (char** entry = environ; *entry != nullptr; ++entry) result.emplace_back(*entry);
+  return result;
+}
+
+struct Pipe {
+  UniqueFd reading;
+  UniqueFd writing;
+
+  [[nodiscard]] static Result<Pipe> create(int flags) {
+    std::array<int, 2> fds{};
+    if (::pipe2(fds.data(), O_CLOEXEC | flags) != 0) return fail_errno("pipe");
+    return Pipe{UniqueFd{fds[0]}, UniqueFd{fds[1]}};
+  }
+};
+
+struct ChildPlan {
+  char* const* command;
+  char* const* environment;
+  const std::vector<int>& inherited;
+  int errors;
+  int obstacle;  ///< closed by a successful exec; else it carries errno
+  pid_t parent;
+};
+
+/// Between fork and exec: async-signal-safe calls only, and nothing is allocated.
+[[noreturn]] void become(const ChildPlan& plan) {
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  const bool orphaned = ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != plan.parent;
+  if (!orphaned) {
+    const int null = ::open("/dev/null", O_RDWR);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(null, STDOUT_FILENO);
+    ::dup2(plan.errors, STDERR_FILENO);
+    for (const int fd : plan.inherited) ::fcntl(fd, F_SETFD, 0);
+    ::execvpe(plan.command[0], plan.command, plan.environment);
+  }
+  const int error = errno;
+  [[maybe_unused]] const auto told = ::write(plan.obstacle, &error, sizeof error);
+  ::_exit(127);
+}
+
+/// Waits until the child has become its program, or says why it could not.
+Result<> wait_for_exec(const Pipe& obstacle, const std::string& program) {
+  int error{};
+  ssize_t got{};
+  do {
+    got = ::read(obstacle.reading.get(), &error, sizeof error);
+  } while (got < 0 && errno == EINTR);
+  if (got <= 0) return {};
+  return fail(ErrorKind::unavailable, "{} cannot be run: {}", program,
+              std::generic_category().message(error));
+}
+
+}  // namespace
+
+Result<ChildProcess> ChildProcess::start(const Launch& launch) {
+  UNDERSTUDY_ASSERT(!launch.command.empty(), "a child needs a program");
+  auto command = launch.command;
+  auto environment = merged_environment(launch.environment);
+  const auto command_pointers = pointers(command);
+  const auto environment_pointers = pointers(environment);
+  // Non-blocking at both ends: a child that talks too much loses words, not time.
+  UNDERSTUDY_TRY(auto errors, Pipe::create(O_NONBLOCK));
+  UNDERSTUDY_TRY(auto obstacle, Pipe::create(0));
+
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail_errno("fork");
+  if (pid == 0) {
+    become({command_pointers.data(), environment_pointers.data(), launch.inherited,
+            errors.writing.get(), obstacle.writing.get(), parent});
+  }
+  UniqueFd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  ChildProcess child{pid, std::move(pidfd), std::move(errors.reading)};
+  if (!child.pidfd_) return fail_errno("pidfd_open");
+  obstacle.writing.reset();
+  UNDERSTUDY_CHECK(wait_for_exec(obstacle, launch.command.front()));
+  return child;
+}
+
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(pidfd_, other.pidfd_);
+  std::swap(errors_, other.errors_);
+  return *this;
+}
+
+ChildProcess::~ChildProcess() {
+  if (pidfd_) kill();
+}
+
+bool ChildProcess::ended() const {
+  return wait(Duration{});
+}
+
+bool ChildProcess::wait(Duration patience) const {
+  const auto deadline = now() + patience;
+  pollfd waiting{pidfd_.get(), POLLIN, 0};
+  while (true) {
+    const auto left = std::chrono::ceil<milliseconds>(std::max(deadline - now(), Duration{}));
+    const int ready = ::poll(&waiting, 1, static_cast<int>(left.count()));
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
+}
+
+void ChildProcess::kill() {
+  if (!pidfd_) return;
+  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pidfd_.reset();
+}
+
+std::string ChildProcess::complaints() {
+  std::string text;
+  std::array<char, 4096> chunk;
+  constexpr std::size_t enough = 64U << 10U;
+  while (text.size() < enough) {
+    const auto got = ::read(errors_.get(), chunk.data(), chunk.size());
+    if (got <= 0) break;
+    text.append(chunk.data(), static_cast<std::size_t>(got));
+  }
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace understudy::hypervisor

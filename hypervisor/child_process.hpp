@@ -1,0 +1,50 @@
+// A child that dies with us.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "config/clock.hpp"
+#include "config/result.hpp"
+#include "config/unique_fd.hpp"
+
+namespace understudy::hypervisor {
+
+struct Launch {
+  std::vector<std::string> command;      ///< an absolute path or a name in PATH, then the arguments
+  std::vector<std::string> environment;  ///< NAME=value, added to ours
+  std::vector<int> inherited;            ///< descriptors that the child gets under the same numbers
+};
+
+/// Killed when this object dies, and by the kernel (PR_SET_PDEATHSIG) when the thread that started
+/// it ends, however that happens: call `start` on a thread that lives as long as the child should.
+class ChildProcess {
+ public:
+  [[nodiscard]] static Result<ChildProcess> start(const Launch& launch);
+
+  ChildProcess(ChildProcess&& other) noexcept = default;
+  ChildProcess& operator=(ChildProcess&& other) noexcept;
+  ~ChildProcess();
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Readable once the child has ended.
+  [[nodiscard]] int exit_fd() const { return pidfd_.get(); }
+  [[nodiscard]] bool ended() const;
+  [[nodiscard]] bool wait(Duration patience) const;
+  /// SIGKILL, and waits: afterwards no instruction of the child is executed any more.
+  void kill();
+  /// What it last wrote to stderr (bounded), for error messages; each call returns what is new.
+  [[nodiscard]] std::string complaints();
+
+ private:
+  ChildProcess(pid_t pid, UniqueFd pidfd, UniqueFd errors)
+      : pid_{pid}, pidfd_{std::move(pidfd)}, errors_{std::move(errors)} {}
+
+  pid_t pid_;
+  UniqueFd pidfd_;
+  UniqueFd errors_;
+};
+
+}  // namespace understudy::hypervisor

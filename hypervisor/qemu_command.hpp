@@ -1,0 +1,30 @@
+// The command line of a guest's QEMU. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/config.pb.h"
+
+namespace understudy::hypervisor {
+
+/// Main RAM is the first block of every layout and bears this name on both hosts.
+inline constexpr const char* main_ram = "pc.ram";
+
+/// Descriptors that QEMU inherits.
+struct QemuDescriptors {
+  int ram;                ///< memfd of main RAM
+  int monitor;            ///< stream socket
+  std::vector<int> nics;  ///< stream sockets, one per NIC of the guest
+};
+
+enum class Start : std::uint8_t {
+  paused,    ///< the guest will boot here: `cont` starts it
+  incoming,  ///< waits for a guest: `migrate-incoming`
+};
+
+/// `guest` is resolved: accelerator KVM or TCG.
+[[nodiscard]] std::vector<std::string> qemu_command(const config::Guest& guest, Start start,
+                                                    const QemuDescriptors& descriptors);
+
+}  // namespace understudy::hypervisor

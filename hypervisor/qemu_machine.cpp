@@ -1,0 +1,385 @@
+#include "hypervisor/qemu_machine.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "config/assert.hpp"
+#include "config/limits.hpp"
+#include "hypervisor/accelerator.hpp"
+
+namespace understudy::hypervisor {
+namespace {
+
+namespace json = boost::json;
+
+/// Contents are handed on in pieces of this size, so that a first copy of gigabytes stays
+/// interruptible.
+constexpr std::uint64_t piece_bytes = 1U << 20U;
+
+constexpr auto exit_patience = milliseconds{200};
+
+Result<UniqueFd> memory_file(const char* name, std::uint64_t size) {
+  UniqueFd fd{::memfd_create(name, MFD_CLOEXEC)};
+  if (!fd) return fail_errno("memfd_create");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
+    return fail_errno(fmt::format("guest memory of {} MiB", size >> 20U));
+  }
+  return fd;
+}
+
+struct SocketPair {
+  UniqueFd ours;
+  UniqueFd theirs;
+};
+
+Result<SocketPair> socket_pair() {
+  std::array<int, 2> fds{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0)
+    return fail_errno("socketpair");
+  return SocketPair{UniqueFd{fds[0]}, UniqueFd{fds[1]}};
+}
+
+/// The error with QEMU's own words, which it often says on its way out.
+Error with_complaints(const Error& error, ChildProcess& child) {
+  static_cast<void>(child.wait(exit_patience));
+  const auto words = child.complaints();
+  if (words.empty()) return error;
+  return {error.kind, fmt::format("{} (QEMU says: {})", error.message, words)};
+}
+
+Result<> write_all(int fd, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return fail_errno("giving the guest to QEMU");
+    bytes = bytes.subspan(static_cast<std::size_t>(sent));
+  }
+  return {};
+}
+
+}  // namespace
+
+struct QemuMachine::Parts {
+  config::Guest guest;
+  UniqueFd ram;
+  UniqueFd device_file;
+  UniqueFd incoming;
+  int incoming_number;
+  ShimClient shim;
+  ChildProcess child;
+  QmpClient qmp;
+};
+
+QemuMachine::QemuMachine(Parts parts)
+    : guest_{std::move(parts.guest)},
+      ram_{std::move(parts.ram)},
+      device_file_{std::move(parts.device_file)},
+      incoming_{std::move(parts.incoming)},
+      incoming_number_{parts.incoming_number},
+      shim_{std::move(parts.shim)},
+      child_{std::move(parts.child)},
+      qmp_{std::move(parts.qmp)},
+      scratch_(piece_bytes) {
+  qmp_.on_event([this](const qmp::Event& event) {
+    if (event.name == "RESUME") running_ = true;
+    if (event.name == "STOP") running_ = false;
+    if (event.name == "SHUTDOWN") events_.push_back(MachineEvent::powered_off);
+    if (event.name == "RESET") events_.push_back(MachineEvent::reset);
+    if (event.name == "GUEST_PANICKED") events_.push_back(MachineEvent::panicked);
+  });
+}
+
+QemuMachine::~QemuMachine() {
+  kill();
+}
+
+Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Start start,
+                                                        Wiring wiring) {
+  UNDERSTUDY_ASSERT(wiring.nics.size() == static_cast<std::size_t>(guest.nic_size()),
+                    "a socket per NIC");
+  UNDERSTUDY_CHECK(DirtyTracker::supported());
+  UNDERSTUDY_TRY(const auto choice, choose_accelerator(guest.accelerator()));
+  guest.set_accelerator(choice.accelerator);
+  UNDERSTUDY_TRY(auto digests, digest_boot_files(guest.boot()));
+
+  UNDERSTUDY_TRY(const auto library, ShimClient::library());
+  UNDERSTUDY_TRY(auto ram, memory_file("guest-ram", std::uint64_t{guest.memory_mib()} << 20U));
+  UNDERSTUDY_TRY(auto device_file, memory_file("device-state", 0));
+  UNDERSTUDY_TRY(auto monitor, socket_pair());
+  UNDERSTUDY_TRY(auto incoming, socket_pair());
+  UNDERSTUDY_TRY(auto shim, ShimClient::create());
+
+  QemuDescriptors descriptors{ram.get(), monitor.theirs.get(), {}};
+  for (const auto& nic : wiring.nics) descriptors.nics.push_back(nic.get());
+  Launch launch{qemu_command(guest, start, descriptors),
+                {"LD_PRELOAD=" + library, fmt::format("UNDERSTUDY_SHIM_FD={}", shim.theirs.get())},
+                {ram.get(), device_file.get(), monitor.theirs.get(), shim.theirs.get(),
+                 incoming.theirs.get()}};
+  launch.inherited.insert(launch.inherited.end(), descriptors.nics.begin(), descriptors.nics.end());
+  auto child = ChildProcess::start(launch);
+  if (!child) return fail(child.error().within("QEMU (Debian: qemu-system-x86)"));
+  monitor.theirs.reset();
+  shim.theirs.reset();
+  wiring.nics.clear();
+
+  auto qmp = QmpClient::open(std::move(monitor.ours), limits::qemu_start);
+  if (!qmp) {
+    const auto what =
+        fmt::format("QEMU did not start (machine {}, CPU {})", guest.machine(), guest.cpu());
+    return fail(with_complaints(qmp.error(), *child).within(what));
+  }
+
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  std::unique_ptr<QemuMachine> machine{new QemuMachine{
+      {std::move(guest), std::move(ram), std::move(device_file), std::move(incoming.ours),
+       incoming.theirs.get(), std::move(shim.ours), std::move(*child), std::move(*qmp)}}};
+  machine->fingerprint_.boot_digests = std::move(digests);
+  if (auto learned = machine->learn(); !learned) {
+    return fail(with_complaints(learned.error(), machine->child_));
+  }
+  return machine;
+}
+
+Result<> QemuMachine::learn() {
+  UNDERSTUDY_TRY(const auto type,
+                 qmp_.execute("qom-get", {{"path", "/machine"}, {"property", "type"}}));
+  constexpr std::string_view suffix = "-machine";
+  std::string machine{type.is_string() ? type.get_string().c_str() : ""};
+  if (machine.ends_with(suffix)) machine.resize(machine.size() - suffix.size());
+  guest_.set_machine(machine);
+  UNDERSTUDY_CHECK(learn_blocks());
+
+  const bool sees_host =
+      guest_.accelerator() == config::KVM && (guest_.cpu() == "host" || guest_.cpu() == "max");
+  fingerprint_.hypervisor = "QEMU " + qmp_.version();
+  fingerprint_.machine = std::move(machine);
+  fingerprint_.cpu = guest_.cpu();
+  fingerprint_.accelerator = config::Accelerator_Name(guest_.accelerator());
+  fingerprint_.cpu_features = sees_host ? host_cpu_features() : std::string{};
+  return {};
+}
+
+Result<> QemuMachine::learn_blocks() {
+  UNDERSTUDY_TRY(const auto text, qmp_.human("info ramblock"));
+  UNDERSTUDY_TRY(auto listed, parse_ram_blocks(text));
+  std::vector<RamBlock> blocks;
+  used_bytes_.clear();
+  for (const auto& one : listed) {
+    blocks.push_back(one.block);
+    used_bytes_.push_back(one.block.used_bytes);
+  }
+  UNDERSTUDY_TRY(layout_, RamLayout::of(std::move(blocks)));
+  UNDERSTUDY_TRY(image_, Mapping::anonymous(layout_.bytes()));
+  return image_.overlay_start(ram_.get(), layout_.blocks().front().max_bytes);
+}
+
+Result<> QemuMachine::learn_addresses() {
+  UNDERSTUDY_TRY(const auto text, qmp_.human("info ramblock"));
+  UNDERSTUDY_TRY(const auto listed, parse_ram_blocks(text));
+  addresses_.clear();
+  for (const auto& one : listed) {
+    auto address = one.address;
+    if (address == 0) {
+      UNDERSTUDY_TRY(address, shim_.block_address(one.block.name));
+    }
+    addresses_.push_back(address);
+  }
+  if (addresses_.size() != layout_.blocks().size()) {
+    return fail(ErrorKind::conflict, "the machine's RAM blocks have changed since it was started");
+  }
+  return {};
+}
+
+Result<> QemuMachine::track() {
+  UNDERSTUDY_CHECK(learn_addresses());
+  tracker_.reset();
+  UNDERSTUDY_TRY(auto userfault, shim_.userfaultfd());
+  UNDERSTUDY_TRY(tracker_, DirtyTracker::create(child_.pid(), std::move(userfault)));
+  for (std::size_t i = 0; i < addresses_.size(); ++i) {
+    UNDERSTUDY_CHECK(tracker_->watch(addresses_[i], layout_.blocks()[i].max_bytes));
+  }
+  everything_is_dirty_ = true;
+  return {};
+}
+
+Result<> QemuMachine::pause(PauseFor purpose) {
+  if (running_ && purpose == PauseFor::checkpoint) {
+    UNDERSTUDY_TRY(saving_, qmp_.send({{"stop", {}}, save_command()}));
+    UNDERSTUDY_CHECK(qmp_.await(*saving_ - 1, limits::monitor_reply));
+  } else if (running_) {
+    UNDERSTUDY_CHECK(qmp_.execute("stop"));
+  }
+  running_ = false;
+  return {};
+}
+
+QmpClient::Command QemuMachine::save_command() const {
+  // `live: false` keeps the block devices active here; the guest will go on.
+  return {"xen-save-devices-state",
+          {{"filename", fmt::format("/proc/self/fd/{}", device_file_.get())}, {"live", false}}};
+}
+
+Result<> QemuMachine::harvest(const PageSink& sink, std::uint64_t max_pages) {
+  UNDERSTUDY_ASSERT(tracker_.has_value(), "harvest needs track() first");
+  if (std::exchange(everything_is_dirty_, false)) {
+    resizable_block_written_ = true;
+    return read(sink);
+  }
+  for (std::size_t block = 0; block < addresses_.size(); ++block) {
+    const auto& about = layout_.blocks()[block];
+    const auto visit = [&](std::uint64_t start, std::uint64_t size) {
+      if (about.used_bytes != about.max_bytes) resizable_block_written_ = true;
+      max_pages -= std::min(max_pages, size / page_bytes);
+      return yield(block, start - addresses_[block], size, sink);
+    };
+    UNDERSTUDY_CHECK(tracker_->harvest(addresses_[block], about.max_bytes, max_pages, visit));
+  }
+  return {};
+}
+
+/// Main RAM: the pages that its file holds, whether QEMU has them mapped or not (after a promotion most
+/// were written by this process). The other blocks are small.
+Result<> QemuMachine::read(const PageSink& sink) {
+  const auto size = static_cast<off_t>(layout_.blocks().front().max_bytes);
+  for (off_t start = 0; start < size;) {
+    start = ::lseek(ram_.get(), start, SEEK_DATA);
+    if (start < 0 && errno == ENXIO) break;
+    if (start < 0) return fail_errno("finding guest memory in use");
+    const off_t end = std::min(::lseek(ram_.get(), start, SEEK_HOLE), size);
+    UNDERSTUDY_CHECK(
+        yield(0, static_cast<std::uint64_t>(start), static_cast<std::uint64_t>(end - start), sink));
+    start = end;
+  }
+  for (std::size_t block = 1; block < addresses_.size(); ++block) {
+    UNDERSTUDY_CHECK(yield(block, 0, layout_.blocks()[block].max_bytes, sink));
+  }
+  return {};
+}
+
+Result<> QemuMachine::yield(std::size_t block, std::uint64_t offset, std::uint64_t size,
+                            const PageSink& sink) {
+  for (const auto end = offset + size; offset < end;) {
+    const auto piece = std::min(piece_bytes, end - offset);
+    const PageIndex first{layout_.first_page(block).value() + offset / page_bytes};
+    if (block == 0) {
+      UNDERSTUDY_CHECK(sink(first, image_.bytes().subspan(offset, piece)));
+    } else {
+      const auto contents = std::span{scratch_}.first(piece);
+      UNDERSTUDY_CHECK(read_guest(addresses_[block] + offset, contents));
+      UNDERSTUDY_CHECK(sink(first, contents));
+    }
+    offset += piece;
+  }
+  return {};
+}
+
+Result<> QemuMachine::read_guest(std::uint64_t address, std::span<std::byte> out) const {
+  const iovec here{out.data(), out.size()};
+  // SAFETY: the address is only used inside QEMU's address space, by the kernel, which checks it.
+  const iovec there{reinterpret_cast<void*>(address), out.size()};
+  const auto got = ::process_vm_readv(child_.pid(), &here, 1, &there, 1, 0);
+  if (got != static_cast<ssize_t>(out.size())) return fail_errno("reading QEMU's memory");
+  return {};
+}
+
+Result<DeviceState> QemuMachine::save_devices() {
+  UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
+  if (!saving_) {
+    UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
+  }
+  UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
+  UNDERSTUDY_CHECK(read_device_state());
+  if (std::exchange(resizable_block_written_, false)) UNDERSTUDY_CHECK(refresh_used_bytes());
+  return DeviceState{devices_, used_bytes_};
+}
+
+Result<> QemuMachine::read_device_state() {
+  struct stat about {};
+  if (::fstat(device_file_.get(), &about) != 0) return fail_errno("device state");
+  const auto size = static_cast<std::size_t>(about.st_size);
+  if (size > limits::device_state_bytes) {
+    return fail(ErrorKind::limit, "the device state has {} bytes; {} are supported", size,
+                limits::device_state_bytes);
+  }
+  devices_.resize(size);
+  const auto got = ::pread(device_file_.get(), devices_.data(), size, 0);
+  if (got != static_cast<ssize_t>(size)) return fail_errno("reading the device state");
+  return {};
+}
+
+Result<> QemuMachine::refresh_used_bytes() {
+  UNDERSTUDY_TRY(const auto text, qmp_.human("info ramblock"));
+  UNDERSTUDY_TRY(const auto listed, parse_ram_blocks(text));
+  used_bytes_.clear();
+  for (const auto& one : listed) used_bytes_.push_back(one.block.used_bytes);
+  return {};
+}
+
+Result<> QemuMachine::resume() {
+  if (saving_)
+    UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
+  if (!running_) UNDERSTUDY_CHECK(qmp_.execute("cont"));
+  running_ = true;
+  return {};
+}
+
+Result<> QemuMachine::promote(const DeviceState& devices) {
+  UNDERSTUDY_TRY(const auto head,
+                 incoming_head(devices.bytes, fingerprint_.machine, auxiliary_blocks(devices)));
+  used_bytes_ = devices.used_bytes;
+  auto running = hand_over(head, incoming_tail(devices.bytes));
+  if (!running) return fail(with_complaints(running.error(), child_));
+  return {};
+}
+
+Result<> QemuMachine::hand_over(std::span<const std::byte> head, std::span<const std::byte> tail) {
+  UNDERSTUDY_CHECK(
+      qmp_.execute("migrate-incoming", {{"uri", fmt::format("fd:{}", incoming_number_)}}));
+  UNDERSTUDY_CHECK(write_all(incoming_.get(), head));
+  UNDERSTUDY_CHECK(write_all(incoming_.get(), tail));
+  ::shutdown(incoming_.get(), SHUT_WR);
+  return wait_until_running(now() + limits::monitor_reply);
+}
+
+Result<> QemuMachine::wait_until_running(TimePoint deadline) {
+  while (!running_) {
+    UNDERSTUDY_CHECK(qmp_.wait_event(deadline));
+  }
+  return {};
+}
+
+std::vector<BlockContents> QemuMachine::auxiliary_blocks(const DeviceState& devices) {
+  UNDERSTUDY_ASSERT(devices.used_bytes.size() == layout_.blocks().size(),
+                    "used bytes of every block");
+  std::vector<BlockContents> blocks;
+  for (std::size_t i = 1; i < layout_.blocks().size(); ++i) {
+    const auto used = std::min(devices.used_bytes[i], layout_.blocks()[i].max_bytes);
+    const auto whole_pages = (used + page_bytes - 1) / page_bytes * page_bytes;
+    blocks.push_back({layout_.blocks()[i].name,
+                      image().subspan(layout_.first_page(i).value() * page_bytes, whole_pages)});
+  }
+  return blocks;
+}
+
+std::vector<MachineEvent> QemuMachine::poll() {
+  const bool silent = qmp_.poll().has_value();
+  if (!silent || child_.ended()) events_.push_back(MachineEvent::gone);
+  return std::exchange(events_, {});
+}
+
+std::string QemuMachine::complaints() {
+  return child_.complaints();
+}
+
+void QemuMachine::kill() {
+  child_.kill();
+}
+
+}  // namespace understudy::hypervisor

@@ -1,0 +1,68 @@
+// A conversation with one QEMU over its monitor socket. Blocking, with a limit on every wait. One
+// thread at a time.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+#include "config/clock.hpp"
+#include "config/result.hpp"
+#include "config/unique_fd.hpp"
+#include "hypervisor/qmp_codec.hpp"
+
+namespace understudy::hypervisor {
+
+class QmpClient {
+ public:
+  /// A command under way. Replies come in the order of the commands.
+  using Ticket = std::uint64_t;
+
+  /// Waits for the greeting and leaves capability negotiation.
+  [[nodiscard]] static Result<QmpClient> open(UniqueFd socket, Duration patience);
+
+  /// Events are handed to this function from inside any other call here.
+  void on_event(std::function<void(const qmp::Event&)> handler) { handler_ = std::move(handler); }
+
+  /// Sends several commands with one system call; QEMU runs them one after another.
+  struct Command {
+    std::string_view name;
+    boost::json::object arguments;
+  };
+  [[nodiscard]] Result<Ticket> send(std::initializer_list<Command> commands);
+
+  /// The reply to a ticket; tickets must be awaited in order, or skipped: replies to earlier ones
+  /// that nobody awaited are dropped, unless they are refusals, which are errors.
+  [[nodiscard]] Result<boost::json::value> await(Ticket ticket, Duration patience);
+
+  [[nodiscard]] Result<boost::json::value> execute(std::string_view name,
+                                                   boost::json::object arguments = {});
+  /// The text that a human monitor command prints.
+  [[nodiscard]] Result<std::string> human(std::string_view command_line);
+
+  /// Handles events that have arrived, without waiting.
+  [[nodiscard]] Result<> poll();
+
+  /// Waits for one more event (or an unawaited reply), at most until `deadline`.
+  [[nodiscard]] Result<> wait_event(TimePoint deadline);
+
+  [[nodiscard]] int fd() const { return socket_.get(); }
+  [[nodiscard]] const std::string& version() const { return version_; }
+
+ private:
+  explicit QmpClient(UniqueFd socket) : socket_{std::move(socket)} {}
+  [[nodiscard]] Result<qmp::Message> next(TimePoint deadline);
+  [[nodiscard]] Result<> fill(TimePoint deadline);
+
+  UniqueFd socket_;
+  std::string buffer_;
+  std::size_t parsed_{};
+  Ticket last_sent_{};
+  std::string version_;
+  std::function<void(const qmp::Event&)> handler_;
+};
+
+}  // namespace understudy::hypervisor

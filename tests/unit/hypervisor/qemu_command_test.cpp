@@ -1,0 +1,52 @@
+#include "hypervisor/qemu_command.hpp"
+
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+
+using namespace understudy;
+using namespace understudy::hypervisor;
+using Catch::Matchers::Contains;
+
+namespace {
+config::Guest guest() {
+  config::Guest guest;
+  guest.set_name("pg");
+  guest.set_memory_mib(512);
+  guest.set_vcpus(2);
+  guest.set_machine("pc");
+  guest.set_cpu("max");
+  guest.set_accelerator(config::TCG);
+  guest.mutable_boot()->set_kernel("/k");
+  auto* nic = guest.add_nic();
+  nic->set_model("e1000");
+  nic->set_mac("52:54:00:00:00:01");
+  return guest;
+}
+std::string line(const config::Guest& guest, Start start) {
+  return fmt::format("{}", fmt::join(qemu_command(guest, start, {5, 6, {7}}), " "));
+}
+}  // namespace
+
+TEST_CASE("active and standby machines differ only in how they start") {
+  const auto active = line(guest(), Start::paused);
+  const auto standby = line(guest(), Start::incoming);
+  CHECK(active.substr(0, active.rfind(" -S")) ==
+        standby.substr(0, standby.rfind(" -incoming defer")));
+}
+
+TEST_CASE("the command names what the guest is made of") {
+  CHECK_THAT(
+      line(guest(), Start::paused),
+      Contains("-accel tcg,thread=multi -cpu max -smp 2 -m 512M") &&
+          Contains("size=512M,mem-path=/proc/self/fd/5,share=on") &&
+          Contains(
+              "addr.type=fd,addr.str=7 -device e1000,id=nic0,netdev=net0,mac=52:54:00:00:00:01") &&
+          Contains("-kernel /k") && Contains("-vga none"));
+}
+
+TEST_CASE("a comma in a path does not become an option") {
+  auto odd = guest();
+  odd.set_console_log("/tmp/a,append=off");
+  CHECK_THAT(line(odd, Start::paused), Contains("path=/tmp/a,,append=off,append=on"));
+}
