@@ -59,6 +59,11 @@ inline constexpr std::size_t announcements = 5;      ///< RARP frames after a pr
 // --- who may run
 inline constexpr auto record_agreement = 5s;  ///< proposal to majority, then the caller is told
 inline constexpr auto corosync_retry = 100ms;
+inline constexpr auto role_tick = 100ms;    ///< roles are looked at anew at least this often
+inline constexpr auto link_give_up = 5s;    ///< a link to a living backup may be down this long
+inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
+inline constexpr auto summary_period = 1s;  ///< what the others' status shows of a guest is this old
+inline constexpr std::size_t guests_heard_of = hosts * guests_per_host;
 
 // --- console
 inline constexpr std::size_t control_request_bytes = 64U << 10U;
@@ -70,6 +75,7 @@ inline constexpr auto control_reply =
 static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages travel in a frame");
 static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_packet slot");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
+static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -44,7 +44,7 @@ void add_console(Words& words, const config::Guest& guest) {
 }  // namespace
 
 Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptors& descriptors) {
-  Words words{"qemu-system-x86_64",
+  Words words{qemu_program,
               "-name",
               fmt::format("{},debug-threads=on", guest.name()),
               "-nodefaults",

@@ -11,6 +11,8 @@ namespace understudy::hypervisor {
 /// Main RAM is the first block of every layout and bears this name on both hosts.
 inline constexpr const char* main_ram = "pc.ram";
 
+inline constexpr const char* qemu_program = "qemu-system-x86_64";
+
 /// Descriptors that QEMU inherits.
 struct QemuDescriptors {
   int ram;                ///< memfd of main RAM
