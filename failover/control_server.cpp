@@ -47,7 +47,6 @@ class Listener : public std::enable_shared_from_this<Listener> {
     acceptor_.close(ignored);
     pause_.cancel();
     for (const auto& connection : std::exchange(connections_, {})) connection->close();
-    handle_ = nullptr;
   }
 
  private:
@@ -64,7 +63,11 @@ class Listener : public std::enable_shared_from_this<Listener> {
     const auto forget = [weak = weak_from_this()](const auto& connection) {
       if (const auto self = weak.lock()) self->connections_.erase(connection);
     };
-    const auto connection = std::make_shared<ControlConnection>(std::move(socket), handle_, forget);
+    const auto handle = [weak = weak_from_this()](std::shared_ptr<ControlCall> call) {
+      const auto self = weak.lock();
+      if (self && self->acceptor_.is_open()) self->handle_(std::move(call));
+    };
+    const auto connection = std::make_shared<ControlConnection>(std::move(socket), handle, forget);
     const bool full = connections_.size() >= limits::control_clients;
     connections_.insert(connection);
     if (!full) return connection->start();

@@ -35,8 +35,8 @@ class View {
 
   void header(const control::Status& status) {
     out_ += fmt::format("{}   cluster {}   understudyd {}\n",
-                        paint_(clip("host " + status.host(), name_columns + 5), Colour::bold),
-                        clip(status.cluster(), name_columns), clip(status.version(), 12));
+                        paint_(clip("host " + status.host(), 25), Colour::bold),
+                        clip(status.cluster(), 18), clip(status.version(), 12));
   }
 
   void quorum(const control::Quorum& quorum) {
