@@ -64,11 +64,17 @@ inline constexpr auto link_give_up = 5s;    ///< a link to a living backup may b
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
 inline constexpr auto summary_period = 1s;  ///< what the others' status shows of a guest is this old
 inline constexpr std::size_t guests_heard_of = hosts * guests_per_host;
+inline constexpr auto corosync_send_retry = 2ms;  ///< while corosync's flow control refuses
+inline constexpr std::size_t membership_message_bytes = 256U << 10U;
+inline constexpr std::size_t membership_outgoing = 1024;  ///< messages that wait for corosync
+inline constexpr std::size_t membership_incoming = 4096;  ///< events that wait for the daemon
 
 // --- console
 inline constexpr std::size_t control_request_bytes = 64U << 10U;
 inline constexpr std::size_t control_reply_bytes = 4U << 20U;
 inline constexpr std::size_t control_clients = 32;
+inline constexpr auto control_accept_retry = 100ms;  ///< after the system refused a descriptor
+inline constexpr auto control_exchange = 5s;  ///< for a request to arrive, or its reply to be read
 inline constexpr auto control_reply =
     120s;  ///< a command's longest time, full synchronisation included
 
@@ -76,6 +82,7 @@ static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages trav
 static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_packet slot");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
+static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/io_context.hpp>
 
@@ -13,11 +14,13 @@
 namespace understudy::failover {
 
 /// One client's request under way. Shared: whoever finishes it may live longer than the client,
-/// whose going away is not an error. On the io_context's thread only.
+/// whose going away is not an error. On the io_context's thread only, its last release included:
+/// a call released unfinished is answered `closed`.
 class ControlCall {
  public:
   virtual ~ControlCall() = default;
   [[nodiscard]] virtual const control::Request& request() const = 0;
+  /// Often: a client that reads slowly gets the newest.
   virtual void progress(const std::string& step, double fraction) = 0;
   /// Exactly once: an error, done, status or verification.
   virtual void finish(control::Reply reply) = 0;
@@ -33,12 +36,16 @@ class ControlServer {
   virtual ~ControlServer() = default;
 
   /// Makes the socket's directory (0755) and the socket (0600). A socket on which another daemon
-  /// answers is an error; a dead one is replaced. `handle` is called on the io_context's thread.
+  /// answers is `conflict`; a dead one is replaced. `handle` is called on the io_context's thread,
+  /// for well-formed requests that ask for something.
   [[nodiscard]] static Result<std::unique_ptr<ControlServer>> listen(boost::asio::io_context& io,
                                                                      const std::string& path,
                                                                      HandleCall handle);
-  /// Closes the listener and all calls; removes the socket. Idempotent.
+  /// Closes the listener and all calls; removes the socket. Idempotent; the io_context's thread.
   virtual void stop() = 0;
 };
+
+/// The kind as control::Error carries it: "conflict".
+[[nodiscard]] std::string_view kind_name(ErrorKind kind);
 
 }  // namespace understudy::failover

@@ -1,11 +1,14 @@
 // The cluster through Corosync: CPG for the group and its totally ordered messages, the quorum
-// service for quorum and ring. cpg_overview(3), quorum_overview(3).
+// service for quorum and ring.
+//
+// A worker thread waits for both connections at once, the group's served first; it alone calls into
+// Corosync, and hands what it hears to the io_context. It inherits the scheduling of the thread
+// that calls start(): a process that wants SCHED_RR (facts: without it the daemon's thread, not
+// Corosync, is what is late on a busy host) sets it before.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include <boost/asio/io_context.hpp>
 
@@ -16,36 +19,16 @@ namespace understudy::failover {
 class CorosyncMembership : public Membership {
  public:
   /// Connects to the local corosync now and, whenever it is lost, again every
-  /// limits::corosync_retry. `group` is the CPG group's name. All calls to `events` come from the
-  /// io_context's thread and end with this object's life.
+  /// limits::corosync_retry. on_lost is called once per loss, also when corosync is not there at
+  /// first; the next on_view ends it. `group` is the CPG group's name. All calls to `events` come
+  /// from the io_context's thread and end with stop() or this object's life, both on that thread.
   [[nodiscard]] static std::unique_ptr<CorosyncMembership> start(boost::asio::io_context& io,
                                                                  const std::string& group,
                                                                  MembershipEvents& events);
 
-  /// Leaves the group (the others see it go at once) and disconnects. Idempotent.
+  /// Leaves the group (the others see it go at once), disconnects, waits for the thread.
+  /// Idempotent; may be called from inside an event.
   virtual void stop() = 0;
-};
-
-/// Joins the two views that Corosync gives, of group and of quorum, into one: pure, so that every
-/// order of callbacks can be tried. A view comes out only when both speak of the same ring.
-class ViewAssembler {
- public:
-  /// CPG's confchg callback. `ring_changes`: some member joined or left with its node, so a totem
-  /// callback with the new ring follows; otherwise a process came or went within the same ring.
-  enum class Cause : std::uint8_t { process, node };
-  [[nodiscard]] std::optional<View> group_changed(std::vector<NodeId> members, Cause cause);
-  [[nodiscard]] std::optional<View> group_ring(RingId ring);
-  [[nodiscard]] std::optional<View> quorum_changed(RingId ring, Quorum quorum);
-  void reset();
-
- private:
-  [[nodiscard]] std::optional<View> emit();
-
-  std::vector<NodeId> members_;
-  std::optional<RingId> group_ring_;
-  std::optional<RingId> quorum_ring_;
-  Quorum quorum_{Quorum::absent};
-  std::optional<View> last_;
 };
 
 }  // namespace understudy::failover

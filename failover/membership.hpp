@@ -31,10 +31,16 @@ struct View {
   Quorum quorum{Quorum::absent};
   std::vector<NodeId>
       members;  ///< hosts whose daemon is in the group, ascending, ourselves included
+  /// Of `members`, ascending: those of the view before that have left and come back since, evicted
+  /// and merged again in one step, or a daemon that was restarted. What they knew may be gone.
+  std::vector<NodeId> returned;
 
   [[nodiscard]] bool has(NodeId node) const;
   friend bool operator==(const View&, const View&) = default;
 };
+
+/// "1.2f": representative and sequence in hexadecimal, as corosync's tools print it.
+[[nodiscard]] std::string to_string(const RingId& ring);
 
 /// Called on the thread that runs the membership's io_context.
 class MembershipEvents {
@@ -55,7 +61,10 @@ class Membership {
  public:
   virtual ~Membership() = default;
 
-  /// Queues a message to all members, ourselves included. Never blocks and never calls back.
+  /// Queues a message of at most limits::membership_message_bytes to all members, ourselves
+  /// included. Never blocks and never calls back. Dropped when there is no view, when corosync is
+  /// lost before it went out, and (with a warning in the log) when limits::membership_outgoing wait
+  /// already: whoever needs it delivered waits for its delivery and repeats it.
   virtual void send(std::vector<std::byte> message) = 0;
 };
 

@@ -1,0 +1,184 @@
+#include "failover/console/cli.hpp"
+
+#include <algorithm>
+#include <ostream>
+#include <thread>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "config/clock.hpp"
+#include "failover/console/progress_view.hpp"
+#include "failover/console/status_json.hpp"
+#include "failover/console/status_view.hpp"
+#include "failover/control_client.hpp"
+
+namespace understudy::failover::console {
+namespace {
+
+constexpr auto watch_interval = std::chrono::seconds{1};
+
+/// What the command line asks for.
+struct Wish {
+  std::string socket{default_socket};
+  std::string guest;
+  std::string backup;
+  bool json{};
+  bool watch{};
+};
+
+class Console {
+ public:
+  Console(const Wish& wish, std::ostream& out, std::ostream& err, const Terminal& terminal)
+      : wish_{wish}, out_{out}, err_{err}, terminal_{terminal}, paint_{terminal.colour} {}
+
+  int status() {
+    if (const int code = status_once(); code != exit_done || !wish_.watch) return code;
+    while (true) {
+      std::this_thread::sleep_for(watch_interval);
+      if (terminal_.out == Terminal::Kind::none && !wish_.json) out_ << "\n";
+      status_once();  // a daemon that is being restarted comes back
+    }
+  }
+
+  int command(const control::Request& request) {
+    ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
+                                                                    : ProgressView::Mode::lines};
+    const auto reply = ControlClient::call(wish_.socket, request, [&](const auto& step) {
+      err_ << progress.advance(step) << std::flush;
+    });
+    err_ << progress.end() << std::flush;
+    if (!reply) return unreachable(reply.error());
+    return show(*reply);
+  }
+
+ private:
+  int status_once() {
+    control::Request request;
+    request.mutable_status();
+    const auto reply = ControlClient::call(wish_.socket, request, {});
+    // One piece, so that a redrawn screen does not flicker.
+    if (redraws()) out_ << "\x1b[H\x1b[2J";
+    const int code = reply ? show(*reply) : unreachable(reply.error());
+    out_ << std::flush;
+    return code;
+  }
+
+  [[nodiscard]] bool redraws() const {
+    return wish_.watch && !wish_.json && terminal_.out == Terminal::Kind::terminal;
+  }
+
+  int show(const control::Reply& reply) {
+    switch (reply.what_case()) {
+      case control::Reply::kError: return refused(reply.error());
+      case control::Reply::kDone: return show(reply.done());
+      case control::Reply::kStatus: return show(reply.status());
+      case control::Reply::kVerification: return show(reply.verification());
+      default: return refused({});
+    }
+  }
+
+  int show(const control::Done& done) {
+    if (!done.message().empty()) out_ << done.message() << "\n";
+    return exit_done;
+  }
+
+  int show(const control::Status& status) {
+    const auto layout = wish_.watch ? JsonLayout::line : JsonLayout::pretty;
+    out_ << (wish_.json ? json_text(status, layout) : status_view(status, paint_));
+    return exit_done;
+  }
+
+  int show(const control::Verification& verification) {
+    out_ << verification_view(verification, paint_);
+    return identical(verification) ? exit_done : exit_refused;
+  }
+
+  int refused(const control::Error& error) {
+    err_ << "understudy: " << (error.message().empty() ? "refused" : error.message()) << "\n";
+    return exit_refused;
+  }
+
+  int unreachable(const Error& error) {
+    if (error.kind == ErrorKind::unavailable || error.kind == ErrorKind::invalid) {
+      err_ << fmt::format(
+          "understudy: cannot reach the daemon at {}\nIs understudyd running? Start it with "
+          "`understudyd --config FILE`, or name its socket with --socket.\n",
+          error.message);
+    } else {
+      err_ << fmt::format("understudy: {} ({})\n", error.message, wish_.socket);
+    }
+    return exit_unreachable;
+  }
+
+  const Wish& wish_;
+  std::ostream& out_;
+  std::ostream& err_;
+  Terminal terminal_;
+  Paint paint_;
+};
+
+control::Request guest_request(const std::string& command, const Wish& wish) {
+  control::Request request;
+  if (command == "start") request.mutable_start()->set_guest(wish.guest);
+  if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
+  if (command == "unprotect") request.mutable_unprotect()->set_guest(wish.guest);
+  if (command == "verify") request.mutable_verify()->set_guest(wish.guest);
+  if (command == "protect") {
+    request.mutable_protect()->set_guest(wish.guest);
+    request.mutable_protect()->set_backup(wish.backup);
+  }
+  return request;
+}
+
+CLI::App* add_guest_command(CLI::App& app, const char* name, const char* help, Wish& wish) {
+  auto* command = app.add_subcommand(name, help);
+  command->add_option("VM", wish.guest, "the guest's name in the configuration")->required();
+  return command;
+}
+
+void describe(CLI::App& app, Wish& wish) {
+  app.name("understudy");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "understudy " UNDERSTUDY_VERSION);
+  app.add_option("--socket", wish.socket, "the daemon's control socket")
+      ->envname("UNDERSTUDY_SOCKET")
+      ->capture_default_str()
+      ->type_name("PATH");
+  auto* status = app.add_subcommand("status", "Show guests, replication and quorum");
+  status->add_flag("--json", wish.json, "print the whole status as JSON");
+  status->add_flag("--watch", wish.watch, "again every second, until interrupted");
+  auto* protect = add_guest_command(app, "protect", "Keep a standby of a guest on a backup", wish);
+  protect->add_option("--backup", wish.backup, "the host that takes over")
+      ->required()
+      ->type_name("HOST");
+  add_guest_command(app, "unprotect", "Let a guest run without its backup", wish);
+  add_guest_command(app, "start", "Start a guest on this host", wish);
+  add_guest_command(app, "stop", "Stop a guest, wherever it is active", wish);
+  add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
+  app.footer(
+      "Exit status: 0 done; 1 refused, or the replica differs; 2 wrong usage; 3 the daemon is not "
+      "reachable.");
+}
+
+}  // namespace
+
+int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err,
+        const Terminal& terminal) {
+  CLI::App app{"Understudy keeps a running copy of virtual machines on a second host."};
+  Wish wish;
+  describe(app, wish);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, out, err) == 0 ? exit_done : exit_usage;
+  }
+  Console console{wish, out, err, terminal};
+  const auto command = app.get_subcommands().front()->get_name();
+  if (command == "status") return console.status();
+  return console.command(guest_request(command, wish));
+}
+
+}  // namespace understudy::failover::console

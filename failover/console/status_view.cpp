@@ -1,0 +1,201 @@
+#include "failover/console/status_view.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace understudy::failover::console {
+namespace {
+
+constexpr std::size_t name_columns = 24;
+constexpr std::size_t label_columns = 16;
+
+std::string state_name(control::GuestState state) {
+  auto name = control::GuestState_Name(state);
+  if (name.empty()) return "unknown";
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  return name;
+}
+
+Colour state_colour(control::GuestState state) {
+  switch (state) {
+    case control::PROTECTED: return Colour::green;
+    case control::FAILED: return Colour::red;
+    case control::STOPPED: return Colour::dim;
+    default: return Colour::yellow;
+  }
+}
+
+class View {
+ public:
+  explicit View(const Paint& paint) : paint_{paint} {}
+
+  std::string take() { return std::move(out_); }
+
+  void header(const control::Status& status) {
+    out_ += fmt::format("{}   cluster {}   understudyd {}\n",
+                        paint_(clip("host " + status.host(), 25), Colour::bold),
+                        clip(status.cluster(), 18), clip(status.version(), 12));
+  }
+
+  void quorum(const control::Quorum& quorum) {
+    Paragraph line{screen_columns, 8};
+    line.add("quorum ", 7);
+    if (!quorum.corosync_connected()) {
+      add(line, "NO (corosync is not reachable)", Colour::red);
+    } else {
+      add(line, quorum.quorate() ? "yes" : "NO", quorum.quorate() ? Colour::green : Colour::red);
+    }
+    if (!quorum.ring().empty()) add(line, "  ring " + clip(quorum.ring(), 24), Colour::none);
+    if (!quorum.voter()) add(line, "  not voting yet", Colour::yellow);
+    add(line, "  members:", Colour::none);
+    for (const auto& member : quorum.member()) add_member(line, member);
+    out_ += std::move(line).text();
+  }
+
+  void warning(const std::string& text) {
+    Paragraph line{screen_columns, 9};
+    add(line, "warning:", Colour::yellow);
+    line.add_text(text);
+    out_ += std::move(line).text();
+  }
+
+  void guest(const control::Guest& guest) {
+    headline(guest);
+    detail(guest);
+    if (guest.state() == control::SYNCHRONISING) synchronisation(guest);
+    if (guest.epoch() > 0) epochs(guest);
+    if (guest.pause_us().count() > 0) quantiles("pause", guest.pause_us());
+    if (guest.commit_latency_us().count() > 0)
+      quantiles("commit latency", guest.commit_latency_us());
+    held(guest);
+    if (!guest.link().empty()) row("link", clip(guest.link(), screen_columns - label_columns - 2));
+    if (guest.throttled()) {
+      row("throttled", "the backup or the link is slower than the guest writes", Colour::yellow);
+    }
+    if (guest.has_last_failover()) failover(guest.last_failover());
+  }
+
+ private:
+  void add(Paragraph& line, const std::string& text, Colour colour) const {
+    line.add(paint_(text, colour), text.size());
+  }
+
+  void add_member(Paragraph& line, const control::Member& member) const {
+    auto text = clip(member.name(), name_columns);
+    if (member.witness()) text += " (witness)";
+    if (!member.present()) text += " ABSENT";
+    add(line, " " + text, member.present() ? Colour::none : Colour::red);
+  }
+
+  void row(std::string_view label, std::string_view text, Colour colour = Colour::none) {
+    out_ += fmt::format("  {:<{}}{}\n", label, label_columns, paint_(text, colour));
+  }
+
+  void headline(const control::Guest& guest) {
+    const auto or_none = [](const std::string& host) {
+      return host.empty() ? std::string{"-"} : clip(host, name_columns);
+    };
+    Paragraph line{screen_columns, 2};
+    add(line, fmt::format("{:<12}", clip(guest.name(), name_columns)), Colour::bold);
+    add(line, fmt::format("{:<13}", state_name(guest.state())), state_colour(guest.state()));
+    add(line, "active " + or_none(guest.active_host()), Colour::none);
+    add(line, "  backup " + or_none(guest.backup_host()), Colour::none);
+    if (!guest.accelerator().empty()) add(line, "  " + clip(guest.accelerator(), 8), Colour::dim);
+    add(line, fmt::format("  term {}", guest.term()), Colour::dim);
+    out_ += std::move(line).text();
+  }
+
+  void detail(const control::Guest& guest) {
+    if (!guest.detail().empty()) {
+      Paragraph line{screen_columns - 2, 0};
+      line.add_text(guest.detail());
+      auto text = "  " + std::move(line).text();
+      for (auto at = text.find('\n'); at + 1 < text.size(); at = text.find('\n', at + 1)) {
+        text.insert(at + 1, "  ");
+      }
+      out_ += text;
+    }
+    if (guest.report_age_us() > 0) {
+      const auto age = duration_text(static_cast<double>(guest.report_age_us()));
+      row("reported by", fmt::format("{}, {} ago", clip(guest.active_host(), name_columns), age));
+    }
+  }
+
+  void synchronisation(const control::Guest& guest) {
+    row("synchronised", fmt::format("{:.0f} %", 100 * std::clamp(guest.sync_fraction(), 0.0, 1.0)));
+  }
+
+  void epochs(const control::Guest& guest) {
+    row("epoch", fmt::format("{}, committed {} ago, {:.1f} per second", count_text(guest.epoch()),
+                             duration_text(static_cast<double>(guest.commit_age_us())),
+                             static_cast<double>(guest.epochs_per_second_milli()) / 1000));
+    row("per epoch", fmt::format("{:.0f} pages, {}", guest.pages_per_epoch(),
+                                 bytes_text(guest.bytes_per_epoch())));
+  }
+
+  void quantiles(std::string_view label, const control::Quantiles& of) {
+    row(label, fmt::format("p50 {}   p99 {}   max {}", duration_text(of.p50()),
+                           duration_text(of.p99()), duration_text(of.max())));
+  }
+
+  void held(const control::Guest& guest) {
+    const bool any = guest.held_packets() > 0 || guest.hold_us().count() > 0;
+    if (!any && guest.epoch() == 0) return;
+    auto text = fmt::format("{} packets, {}", count_text(guest.held_packets()),
+                            bytes_text(static_cast<double>(guest.held_bytes())));
+    if (guest.hold_us().count() > 0) {
+      text += fmt::format("; waited p50 {}, p99 {}", duration_text(guest.hold_us().p50()),
+                          duration_text(guest.hold_us().p99()));
+    }
+    row("held output", text);
+  }
+
+  void failover(const control::Outage& outage) {
+    row("last failover",
+        fmt::format("{}; decision to running {}", time_text(outage.running_unix_us()),
+                    duration_text(static_cast<double>(outage.promote_us()))));
+  }
+
+  const Paint& paint_;
+  std::string out_;
+};
+
+}  // namespace
+
+std::string status_view(const control::Status& status, const Paint& paint) {
+  View view{paint};
+  view.header(status);
+  view.quorum(status.quorum());
+  for (const auto& warning : status.warning()) view.warning(warning);
+  auto text = view.take();
+  for (const auto& guest : status.guest()) {
+    view.guest(guest);
+    text += "\n" + view.take();
+  }
+  if (status.guest().empty()) text += "\nno guests are configured\n";
+  return text;
+}
+
+std::string verification_view(const control::Verification& verification, const Paint& paint) {
+  std::string text;
+  for (const auto& block : verification.block()) {
+    text += fmt::format(
+        "  {:<32} {:>10}  {}\n", clip(block.name(), 32),
+        bytes_text(static_cast<double>(block.bytes())),
+        block.identical() ? paint("identical", Colour::green) : paint("DIFFERS", Colour::red));
+  }
+  return text + fmt::format("epoch {}: {}\n", count_text(verification.epoch()),
+                            identical(verification)
+                                ? paint("the replica is identical", Colour::green)
+                                : paint("the replica DIFFERS", Colour::red));
+}
+
+bool identical(const control::Verification& verification) {
+  const auto& blocks = verification.block();
+  return !blocks.empty() && std::all_of(blocks.begin(), blocks.end(),
+                                        [](const auto& block) { return block.identical(); });
+}
+
+}  // namespace understudy::failover::console

@@ -1,0 +1,23 @@
+// `understudy status` as text: what an operator wants to know on one screen. Pure.
+#pragma once
+
+#include <string>
+
+#include "failover/console/text.hpp"
+#include "failover/control.pb.h"
+
+namespace understudy::failover::console {
+
+inline constexpr std::size_t screen_columns = 80;
+
+/// Lines of at most screen_columns, each with its end.
+[[nodiscard]] std::string status_view(const control::Status& status, const Paint& paint);
+
+/// `understudy verify`: one line per RAM block and a verdict.
+[[nodiscard]] std::string verification_view(const control::Verification& verification,
+                                            const Paint& paint);
+
+/// Whether every block is the same on both hosts, and there is one.
+[[nodiscard]] bool identical(const control::Verification& verification);
+
+}  // namespace understudy::failover::console

@@ -1,0 +1,163 @@
+#include "failover/control_connection.hpp"
+
+#include <utility>
+
+#include <boost/asio/write.hpp>
+
+#include "config/assert.hpp"
+#include "config/log.hpp"
+
+namespace understudy::failover {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+class Call final : public ControlCall {
+ public:
+  Call(std::shared_ptr<ControlConnection> connection, control::Request request)
+      : connection_{std::move(connection)}, request_{std::move(request)} {}
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() override {
+    if (!finished_) fail({ErrorKind::closed, "understudyd dropped the request"});
+  }
+
+  [[nodiscard]] const control::Request& request() const override { return request_; }
+
+  void progress(const std::string& step, double fraction) override {
+    control::Progress progress;
+    progress.set_step(step);
+    progress.set_fraction(fraction);
+    if (!finished_) connection_->progress(progress);
+  }
+
+  void finish(control::Reply reply) final {
+    UNDERSTUDY_ASSERT(!std::exchange(finished_, true), "a call is finished once");
+    UNDERSTUDY_ASSERT(reply.what_case() != control::Reply::kProgress &&
+                          reply.what_case() != control::Reply::WHAT_NOT_SET,
+                      "a call ends with a final reply");
+    connection_->finish(std::move(reply));
+  }
+
+ private:
+  std::shared_ptr<ControlConnection> connection_;
+  control::Request request_;
+  bool finished_{};
+};
+
+control::Reply error_reply(const Error& error) {
+  control::Reply reply;
+  reply.mutable_error()->set_kind(std::string{kind_name(error.kind)});
+  reply.mutable_error()->set_message(error.message);
+  return reply;
+}
+
+/// A reply that is too long is our fault, and the client's to know.
+std::string frame_of(const control::Reply& reply) {
+  if (auto frame = encode_control(reply, limits::control_reply_bytes)) return *std::move(frame);
+  const auto error = error_reply({ErrorKind::limit, "the answer is too long for the control API"});
+  return *encode_control(error, limits::control_reply_bytes);
+}
+
+}  // namespace
+
+ControlConnection::ControlConnection(Socket socket, HandleCall handle, OnClosed on_closed)
+    : socket_{std::move(socket)},
+      deadline_{socket_.get_executor()},
+      handle_{std::move(handle)},
+      on_closed_{std::move(on_closed)} {}
+
+void ControlConnection::start() {
+  arm_deadline();
+  read();
+}
+
+void ControlConnection::refuse(const Error& error) {
+  finish(error_reply(error));
+}
+
+void ControlConnection::close() {
+  if (!socket_.is_open()) return;
+  error_code ignored;
+  socket_.close(ignored);
+  deadline_.cancel();
+  if (auto on_closed = std::exchange(on_closed_, nullptr)) on_closed(shared_from_this());
+}
+
+void ControlConnection::progress(const control::Progress& progress) {
+  if (finished_ || !socket_.is_open()) return;
+  control::Reply reply;
+  *reply.mutable_progress() = progress;
+  progress_ = frame_of(reply);
+  write();
+}
+
+void ControlConnection::finish(control::Reply reply) {
+  if (!socket_.is_open() || std::exchange(finished_, true)) return;
+  progress_.reset();
+  last_ = frame_of(reply);
+  arm_deadline();
+  write();
+}
+
+/// Also while serving: that is how a client's going away is noticed.
+void ControlConnection::read() {
+  socket_.async_read_some(asio::buffer(chunk_),
+                          [self = shared_from_this()](error_code error, std::size_t count) {
+                            if (!error) return self->on_bytes(count);
+                            if (!self->finished_) self->close();  // else the reply is on its way
+                          });
+}
+
+void ControlConnection::on_bytes(std::size_t count) {
+  if (!socket_.is_open() || finished_) return;
+  if (!serving_) {
+    decoder_.append({chunk_.data(), count});
+    const auto body = decoder_.next();
+    if (!body) return refuse(body.error());
+    if (*body) serve(**body);
+  }
+  read();
+}
+
+void ControlConnection::serve(const std::string& body) {
+  serving_ = true;
+  deadline_.cancel();
+  auto request = parse_control<control::Request>(body);
+  if (!request) return refuse(request.error());
+  if (request->what_case() == control::Request::WHAT_NOT_SET) {
+    return refuse({ErrorKind::invalid,
+                   "a request that this understudyd does not know; is it older than the client?"});
+  }
+  handle_(std::make_shared<Call>(shared_from_this(), *std::move(request)));
+}
+
+void ControlConnection::write() {
+  if (!writing_.empty()) return;
+  const bool final = !progress_ && last_;
+  if (progress_) {
+    writing_ = *std::exchange(progress_, std::nullopt);
+  } else if (last_) {
+    writing_ = *std::exchange(last_, std::nullopt);
+  } else {
+    return;
+  }
+  asio::async_write(socket_, asio::buffer(writing_),
+                    [self = shared_from_this(), final](error_code error, std::size_t /*count*/) {
+                      self->writing_.clear();
+                      if (error || final) return self->close();
+                      self->write();
+                    });
+}
+
+void ControlConnection::arm_deadline() {
+  deadline_.expires_after(limits::control_exchange);
+  deadline_.async_wait([self = shared_from_this()](error_code error) {
+    if (error || !self->socket_.is_open()) return;
+    log::debug("control.client_too_slow");
+    self->close();
+  });
+}
+
+}  // namespace understudy::failover

@@ -1,0 +1,135 @@
+#include "failover/console/cli.hpp"
+
+#include <sstream>
+#include <thread>
+
+#include <boost/asio/post.hpp>
+#include <catch2/catch.hpp>
+
+#include "failover/control_server.hpp"
+#include "tests/unit/failover/temporary_directory.hpp"
+
+using namespace understudy;
+using namespace understudy::failover;
+using namespace understudy::failover::console;
+
+namespace {
+
+struct Outcome {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+Outcome understudy_command(std::vector<std::string> arguments) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const int code = run(std::move(arguments), out, err, {});
+  return {code, out.str(), err.str()};
+}
+
+/// A daemon that knows the guest pg.
+class Daemon {
+ public:
+  Daemon() {
+    auto server = ControlServer::listen(io_, path(), [](const auto& call) { answer(*call); });
+    REQUIRE(server);
+    server_ = *std::move(server);
+    thread_ = std::thread{[this] { io_.run(); }};
+  }
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+  ~Daemon() {
+    boost::asio::post(io_, [this] { server_->stop(); });
+    thread_.join();
+  }
+  [[nodiscard]] std::string path() const { return directory_.path() / "control.sock"; }
+
+ private:
+  static void answer(ControlCall& call) {
+    control::Reply reply;
+    switch (call.request().what_case()) {
+      case control::Request::kStatus: reply.mutable_status()->set_host("a"); break;
+      case control::Request::kVerify: {
+        auto& block = *reply.mutable_verification()->add_block();
+        block.set_name("pc.ram");
+        block.set_identical(call.request().verify().guest() == "pg");
+        break;
+      }
+      case control::Request::kProtect:
+        if (call.request().protect().backup() == "a") {
+          return call.fail({ErrorKind::invalid, "a cannot be its own backup"});
+        }
+        call.progress("synchronising memory", 0.5);
+        return call.done("pg is protected by " + call.request().protect().backup());
+      case control::Request::kStart: return call.done("started " + call.request().start().guest());
+      case control::Request::kStop: return call.done("stopped " + call.request().stop().guest());
+      case control::Request::kUnprotect: return call.done("unprotected");
+      default: return call.fail({ErrorKind::invalid, "what?"});
+    }
+    call.finish(std::move(reply));
+  }
+
+  TemporaryDirectory directory_;
+  boost::asio::io_context io_;
+  std::unique_ptr<ControlServer> server_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("help and version are no errors, each command has help") {
+  CHECK(understudy_command({"--version"}).out == "understudy " UNDERSTUDY_VERSION "\n");
+  CHECK(understudy_command({"--help"}).out.find("UNDERSTUDY_SOCKET") != std::string::npos);
+  for (const auto* command : {"status", "protect", "unprotect", "start", "stop", "verify"}) {
+    const auto help = understudy_command({command, "--help"});
+    CHECK(help.code == exit_done);
+    CHECK(help.out.find("Usage: understudy " + std::string{command}) != std::string::npos);
+  }
+}
+
+TEST_CASE("wrong usage is told so, and no daemon is asked") {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{},
+                                                                     {"bogus"},
+                                                                     {"start"},
+                                                                     {"protect", "pg"},
+                                                                     {"status", "--bogus"},
+                                                                     {"stop", "a", "b"}}) {
+    const auto outcome = understudy_command(arguments);
+    CHECK(outcome.code == exit_usage);
+    CHECK_FALSE(outcome.err.empty());
+  }
+}
+
+TEST_CASE("no daemon is told with the remedy") {
+  const auto outcome = understudy_command({"--socket", "/nowhere/control.sock", "status"});
+  CHECK(outcome.code == exit_unreachable);
+  CHECK(outcome.err ==
+        "understudy: cannot reach the daemon at /nowhere/control.sock: No such file or directory\n"
+        "Is understudyd running? Start it with `understudyd --config FILE`, or name its socket "
+        "with --socket.\n");
+}
+
+TEST_CASE("commands reach the daemon, and its answer the operator") {
+  const Daemon daemon;
+  const auto ask = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--socket", daemon.path()});
+    return understudy_command(std::move(arguments));
+  };
+  CHECK(ask({"start", "pg"}).out == "started pg\n");
+  CHECK(ask({"stop", "pg"}).out == "stopped pg\n");
+  CHECK(ask({"unprotect", "pg"}).code == exit_done);
+  const auto protect = ask({"protect", "pg", "--backup", "b"});
+  CHECK(protect.code == exit_done);
+  CHECK(protect.out == "pg is protected by b\n");
+  CHECK(ask({"status"}).out.find("host a") == 0);
+  CHECK(ask({"status", "--json"}).out.find("\"host\": \"a\"") != std::string::npos);
+  CHECK(ask({"verify", "pg"}).code == exit_done);
+  CHECK(ask({"verify", "other"}).code == exit_refused);
+  const auto refused = ask({"protect", "pg", "--backup", "a"});
+  CHECK(refused.code == exit_refused);
+  CHECK(refused.err == "understudy: a cannot be its own backup\n");
+  CHECK(refused.out.empty());
+  // The socket may be named behind the command, too.
+  CHECK(understudy_command({"start", "pg", "--socket", daemon.path()}).code == exit_done);
+}
