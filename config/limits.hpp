@@ -57,12 +57,12 @@ inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the co
 inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
 
 // --- who may run
-inline constexpr auto record_agreement = 5s;  ///< proposal to majority, then the caller is told
 inline constexpr auto corosync_retry = 100ms;
 inline constexpr auto role_tick = 100ms;    ///< roles are looked at anew at least this often
 inline constexpr auto link_give_up = 5s;    ///< a link to a living backup may be down this long
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
-inline constexpr auto summary_period = 1s;  ///< what the others' status shows of a guest is this old
+inline constexpr auto summary_period =
+    1s;  ///< what the others' status shows of a guest is this old
 inline constexpr std::size_t guests_heard_of = hosts * guests_per_host;
 inline constexpr auto corosync_send_retry = 2ms;  ///< while corosync's flow control refuses
 inline constexpr std::size_t membership_message_bytes = 256U << 10U;

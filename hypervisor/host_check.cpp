@@ -27,10 +27,12 @@ bool in_path(const std::string& program) {
 
 Result<> check_host() {
   if (::sysconf(_SC_PAGESIZE) != static_cast<long>(page_bytes)) {
-    return fail(ErrorKind::unavailable, "this host's pages are not 4 KiB: only x86-64 hosts are supported");
+    return fail(ErrorKind::unavailable,
+                "this host's pages are not 4 KiB: only x86-64 hosts are supported");
   }
   if (!in_path(qemu_program)) {
-    return fail(ErrorKind::unavailable, "{} is not installed (not in PATH); on Debian: apt install qemu-system-x86",
+    return fail(ErrorKind::unavailable,
+                "{} is not installed (not in PATH); on Debian: apt install qemu-system-x86",
                 qemu_program);
   }
   return DirtyTracker::supported();

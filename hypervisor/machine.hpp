@@ -45,12 +45,12 @@ class ActiveMachine {
 
   /// Yields the pages written since the last harvest, and tracks them anew. A page that the guest
   /// writes meanwhile is yielded again next time; only a harvest of a paused machine is a snapshot.
-  /// Ends after about `max_pages`; what is left stays dirty. The first harvest after `track` knows no
-  /// such limit.
+  /// Ends after about `max_pages`; what is left stays dirty. The first harvest after `track` knows
+  /// no such limit.
   [[nodiscard]] virtual Result<> harvest(const PageSink& sink, std::uint64_t max_pages) = 0;
 
-  /// Yields every page that may hold something other than zeros. For comparing a paused machine with
-  /// its replica; changes nothing about tracking.
+  /// Yields every page that may hold something other than zeros. For comparing a paused machine
+  /// with its replica; changes nothing about tracking.
   [[nodiscard]] virtual Result<> read(const PageSink& sink) = 0;
 
   /// Device state of the paused machine.

@@ -244,8 +244,8 @@ Result<> QemuMachine::harvest(const PageSink& sink, std::uint64_t max_pages) {
   return {};
 }
 
-/// Main RAM: the pages that its file holds, whether QEMU has them mapped or not (after a promotion most
-/// were written by this process). The other blocks are small.
+/// Main RAM: the pages that its file holds, whether QEMU has them mapped or not (after a promotion
+/// most were written by this process). The other blocks are small.
 Result<> QemuMachine::read(const PageSink& sink) {
   const auto size = static_cast<off_t>(layout_.blocks().front().max_bytes);
   for (off_t start = 0; start < size;) {

@@ -1,0 +1,399 @@
+#include "failover/guest_role.hpp"
+
+#include <algorithm>
+
+#include "config/assert.hpp"
+#include "config/limits.hpp"
+
+namespace understudy::failover {
+
+/// What `decide` looks at: a ready ring in which nothing about this guest is undecided.
+struct GuestRole::Scene {
+  const View& view;
+  Record record;
+  TimePoint now;
+  bool& proposed;
+};
+
+GuestRole::Actions GuestRole::decide(const RecordBook& book, TimePoint now) {
+  Actions actions;
+  if (!book.quorate()) {
+    without_quorum(actions);
+    return actions;
+  }
+  if (!book.ready() || book.pending(guest_)) return actions;
+  bool proposed = false;
+  const Scene scene{*book.view(), book.decided(guest_), now, proposed};
+  if (scene.record.active == self_) {
+    as_active(scene, actions);
+  } else {
+    as_other(scene, actions);
+  }
+  if (request_ && !proposed) pursue_request(scene, actions);
+  return actions;
+}
+
+void GuestRole::without_quorum(Actions& actions) {
+  if (request_)
+    answer(fail(ErrorKind::unavailable, "quorum was lost; see `understudy status`"), actions);
+  if (presence_ != Presence::running || suspended_) return;
+  set_output(Output::closed, actions);
+  if (protection_ == Protection::synchronising) end_protection("quorum was lost", actions);
+  actions.emplace_back(act::Suspend{});
+  suspended_ = true;
+  detail_ = "no quorum: the guest is paused and its output closed";
+}
+
+// --- the record says that we run the guest
+
+void GuestRole::as_active(const Scene& scene, Actions& actions) {
+  switch (presence_) {
+    case Presence::none: return take_over(scene, actions);
+    case Presence::running: return run_active(scene, actions);
+    case Presence::standby:
+      if (!replica_whole_) return remove("the replica here was never whole", actions);
+      actions.emplace_back(act::EndSession{"this host runs the guest now"});
+      actions.emplace_back(act::Promote{});
+      presence_ = Presence::promoting;
+      return;
+    case Presence::starting:
+    case Presence::promoting:
+    case Presence::stopping: return;
+  }
+}
+
+void GuestRole::take_over(const Scene& scene, Actions& actions) {
+  const bool granted = request_ && request_->kind == Kind::start && !request_failed_ &&
+                       request_->term == scene.record.term;
+  if (!granted) return hand_over(scene, actions);
+  actions.emplace_back(act::StartGuest{});
+  presence_ = Presence::starting;
+}
+
+/// We should run the guest and have lost it: its backup takes over, or nobody.
+void GuestRole::hand_over(const Scene& scene, Actions& actions) {
+  const auto backup = powered_off_ ? nobody : scene.record.backup;
+  if (backup != nobody && !scene.view.has(backup)) return;  // it holds the only copy: wait for it
+  propose(scene, backup, nobody, detail_, actions);
+}
+
+void GuestRole::run_active(const Scene& scene, Actions& actions) {
+  if (suspended_) {
+    actions.emplace_back(act::Resume{});
+    suspended_ = false;
+    detail_.clear();
+  }
+  if (scene.record.backup == nobody) {
+    run_alone(scene, actions);
+  } else {
+    run_protected(scene, actions);
+  }
+}
+
+void GuestRole::run_protected(const Scene& scene, Actions& actions) {
+  if (protection_ == Protection::ready && target_ == scene.record.backup) {
+    protection_ = Protection::recorded;
+    link_down_since_.reset();
+  }
+  const bool too_long = link_down_since_ && scene.now - *link_down_since_ > limits::link_give_up;
+  if (protection_ != Protection::recorded || lost_why_) {
+    propose(scene, self_, nobody, "the backup is lost: " + lost_why_.value_or("no session"),
+            actions);
+  } else if (!scene.view.has(scene.record.backup)) {
+    propose(scene, self_, nobody, "the backup host left the cluster", actions);
+  } else if (too_long) {
+    propose(scene, self_, nobody, "the link to the backup is down", actions);
+  } else {
+    set_output(Output::holding, actions);
+  }
+}
+
+void GuestRole::run_alone(const Scene& scene, Actions& actions) {
+  const bool gone = protection_ != Protection::none && (lost_why_ || !scene.view.has(target_));
+  if (protection_ == Protection::recorded || gone) {
+    const auto why = lost_why_.value_or(gone ? "the backup host left the cluster" : detail_);
+    if (request_ && request_->kind == Kind::protect)
+      request_failed_ = Error{ErrorKind::unavailable, why};
+    end_protection(why, actions);
+  }
+  switch (protection_) {
+    case Protection::none: return set_output(Output::open, actions);
+    case Protection::synchronising: return;  // open until its first epoch holds it
+    case Protection::ready:
+      set_output(Output::holding, actions);
+      return propose(scene, self_, target_, "", actions);
+    case Protection::recorded: return;
+  }
+}
+
+// --- the record says that another host runs the guest, or nobody
+
+void GuestRole::as_other(const Scene& scene, Actions& actions) {
+  switch (presence_) {
+    case Presence::standby: return stand_by(scene, actions);
+    case Presence::running:
+      return remove(scene.record.active == nobody ? "stopped" : "another host runs this guest",
+                    actions);
+    default: return;
+  }
+}
+
+void GuestRole::stand_by(const Scene& scene, Actions& actions) {
+  const auto& record = scene.record;
+  const bool active_is_here = scene.view.has(record.active);
+  if (record.backup == self_ && offered_.next() == record.term) {
+    if (active_is_here || !replica_whole_) return;
+    // First of all the acknowledgements stop: an active host that lives after all can release
+    // nothing any more.
+    if (!session_ended_) actions.emplace_back(act::EndSession{"this host takes over"});
+    session_ended_ = true;
+    return propose(scene, self_, nobody, "promoted: its host left the cluster", actions);
+  }
+  const bool stale = session_lost_at_ && scene.now - *session_lost_at_ > limits::replica_grace;
+  if (record.term > offered_ || !active_is_here || stale)
+    remove("this host is not its backup", actions);
+}
+
+// --- requests
+
+Result<> GuestRole::accept_request(const RecordBook& book) const {
+  if (!book.quorate())
+    return fail(ErrorKind::unavailable, "there is no quorum: this host may decide nothing now");
+  if (!book.ready()) {
+    return fail(ErrorKind::unavailable,
+                "the hosts have not agreed on the records yet; after all daemons were down, all "
+                "must meet once");
+  }
+  if (request_) return fail(ErrorKind::conflict, "guest {}: another command is under way", guest_);
+  return {};
+}
+
+Result<> GuestRole::need_active(const RecordBook& book) const {
+  UNDERSTUDY_CHECK(accept_request(book));
+  if (book.decided(guest_).active == self_ && presence_ == Presence::running) return {};
+  return fail(ErrorKind::conflict,
+              "guest {} does not run on this host; ask its active host (`understudy status`)",
+              guest_);
+}
+
+Result<> GuestRole::start(const RecordBook& book) {
+  UNDERSTUDY_CHECK(accept_request(book));
+  const auto record = book.decided(guest_);
+  if (record.active != nobody || presence_ == Presence::running) {
+    return fail(ErrorKind::conflict, "guest {} runs already (`understudy status` shows where)",
+                guest_);
+  }
+  request_ = Request{Kind::start, nobody, Term{}};
+  return {};
+}
+
+Result<> GuestRole::stop(const RecordBook& book) {
+  UNDERSTUDY_CHECK(accept_request(book));
+  if (book.decided(guest_).active != self_) {
+    return fail(ErrorKind::conflict,
+                "guest {} does not run on this host; ask its active host (`understudy status`)",
+                guest_);
+  }
+  request_ = Request{Kind::stop, nobody, Term{}};
+  return {};
+}
+
+Result<> GuestRole::protect(const RecordBook& book, NodeId backup) {
+  UNDERSTUDY_CHECK(need_active(book));
+  if (protection_ != Protection::none) {
+    return fail(ErrorKind::conflict,
+                "guest {} is protected already; `understudy unprotect {}` first", guest_, guest_);
+  }
+  if (!book.view()->has(backup))
+    return fail(ErrorKind::unavailable, "the backup host is not in the cluster now");
+  request_ = Request{Kind::protect, backup, Term{}};
+  return {};
+}
+
+Result<> GuestRole::unprotect(const RecordBook& book) {
+  UNDERSTUDY_CHECK(need_active(book));
+  if (protection_ == Protection::none)
+    return fail(ErrorKind::conflict, "guest {} is not protected", guest_);
+  request_ = Request{Kind::unprotect, nobody, Term{}};
+  return {};
+}
+
+void GuestRole::pursue_request(const Scene& scene, Actions& actions) {
+  if (request_failed_) return answer(fail(*request_failed_), actions);
+  switch (request_->kind) {
+    case Kind::start: return pursue_start(scene, actions);
+    case Kind::stop: return pursue_stop(scene, actions);
+    case Kind::protect: return pursue_protect(scene, actions);
+    case Kind::unprotect: return pursue_unprotect(scene, actions);
+  }
+}
+
+void GuestRole::pursue_start(const Scene& scene, Actions& actions) {
+  if (presence_ == Presence::running) return answer("started", actions);
+  if (scene.record.active == self_) return;  // starting
+  if (scene.record.active != nobody)
+    return answer(fail(ErrorKind::conflict, "another host was faster"), actions);
+  if (presence_ != Presence::none) return;  // an old replica is on its way out
+  propose(scene, self_, nobody, "", actions);
+  request_->term = scene.record.term.next();
+}
+
+void GuestRole::pursue_stop(const Scene& scene, Actions& actions) {
+  if (scene.record.active == self_)
+    return propose(scene, nobody, nobody, "stopped by the operator", actions);
+  if (presence_ == Presence::none) answer("stopped", actions);
+}
+
+void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {
+  if (presence_ != Presence::running)
+    return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
+  if (protection_ == Protection::recorded) return answer("protected", actions);
+  if (request_->begun) return;
+  request_->begun = true;
+  lost_why_.reset();
+  detail_.clear();
+  protection_ = Protection::synchronising;
+  target_ = request_->backup;
+  output_.reset();
+  actions.emplace_back(act::Protect{target_, scene.record.term});
+}
+
+void GuestRole::pursue_unprotect(const Scene& scene, Actions& actions) {
+  if (scene.record.backup != nobody)
+    return propose(scene, self_, nobody, "unprotected by the operator", actions);
+  if (protection_ != Protection::none) {
+    end_protection("unprotected by the operator", actions);
+    set_output(Output::open, actions);
+  }
+  answer("unprotected", actions);
+}
+
+// --- outcomes
+
+void GuestRole::started(Result<> outcome) {
+  presence_ = outcome ? Presence::running : Presence::none;
+  output_.reset();
+  suspended_ = false;
+  powered_off_ = false;
+  failed_ = !outcome;
+  detail_ = outcome ? "" : outcome.error().message;
+  if (!outcome) request_failed_ = outcome.error();
+}
+
+void GuestRole::promoted(Result<> outcome) {
+  forget_protection();
+  presence_ = outcome ? Presence::running : Presence::none;
+  output_.reset();
+  suspended_ = false;
+  powered_off_ = false;
+  failed_ = !outcome;
+  if (!outcome) detail_ = "promotion failed: " + outcome.error().message;
+}
+
+void GuestRole::now_empty() {
+  forget_protection();
+  presence_ = Presence::none;
+  suspended_ = false;
+  output_.reset();
+  replica_whole_ = false;
+  session_ended_ = false;
+  session_lost_at_.reset();
+}
+
+void GuestRole::stopped() {
+  now_empty();
+}
+
+void GuestRole::guest_failed(const std::string& why) {
+  now_empty();
+  failed_ = true;
+  detail_ = why;
+}
+
+void GuestRole::guest_powered_off() {
+  now_empty();
+  powered_off_ = true;
+  detail_ = "the guest switched itself off";
+}
+
+void GuestRole::replica_ready() {
+  if (protection_ == Protection::synchronising) protection_ = Protection::ready;
+}
+
+void GuestRole::protection_lost(const std::string& why) {
+  if (protection_ != Protection::none && !lost_why_) lost_why_ = why;
+}
+
+void GuestRole::protection_ended() {
+  output_.reset();
+}
+
+void GuestRole::link(bool up, TimePoint now) {
+  if (up || protection_ == Protection::none) {
+    link_down_since_.reset();
+  } else if (!link_down_since_) {
+    link_down_since_ = now;
+  }
+}
+
+void GuestRole::standby_made(Term offered) {
+  now_empty();
+  presence_ = Presence::standby;
+  offered_ = offered;
+  failed_ = false;
+  detail_.clear();
+}
+
+void GuestRole::standby_ready() {
+  replica_whole_ = true;
+}
+
+void GuestRole::standby_lost(TimePoint now) {
+  if (presence_ == Presence::standby && !session_lost_at_) session_lost_at_ = now;
+}
+
+// --- small helpers
+
+void GuestRole::propose(const Scene& scene, NodeId active, NodeId backup, const std::string& why,
+                        Actions& actions) {
+  if (std::exchange(scene.proposed, true)) return;
+  if (!why.empty()) detail_ = why;
+  actions.emplace_back(act::Propose{{Term{}, active, backup}});
+}
+
+void GuestRole::set_output(Output output, Actions& actions) {
+  if (output_ == output) return;
+  output_ = output;
+  actions.emplace_back(act::SetOutput{output});
+}
+
+void GuestRole::answer(Result<std::string> result, Actions& actions) {
+  actions.emplace_back(act::Answer{std::move(result)});
+  request_.reset();
+  request_failed_.reset();
+}
+
+void GuestRole::forget_protection() {
+  protection_ = Protection::none;
+  target_ = nobody;
+  lost_why_.reset();
+  link_down_since_.reset();
+}
+
+void GuestRole::end_protection(const std::string& why, Actions& actions) {
+  detail_ = why;
+  forget_protection();
+  output_.reset();
+  actions.emplace_back(act::EndProtection{why});
+}
+
+void GuestRole::remove(const std::string& why, Actions& actions) {
+  if (presence_ == Presence::standby) actions.emplace_back(act::EndSession{why});
+  if (presence_ == Presence::running) set_output(Output::closed, actions);
+  actions.emplace_back(act::StopGuest{why});
+  detail_ = why;
+  forget_protection();
+  presence_ = Presence::stopping;
+}
+
+}  // namespace understudy::failover

@@ -1,0 +1,103 @@
+// The record of who may run a guest, agreed by a majority of the configured hosts. Pure.
+//
+// One round of Paxos per Corosync ring, for all guests together (Lamport, "Paxos Made Simple"; the
+// ring's sequence is the ballot). Phase 1: in a new quorate ring every member tells all that it has
+// accepted, and all take over the newest of it; when a majority of hosts say so, the ring is ready.
+// Phase 2: proposals arrive in the same order at every member, which accepts one whose base is what
+// it holds; accepted by a majority, it is decided, and only then may anybody act on it. One's own
+// delivery proves nothing about the others (Corosync's order is AGREED, not SAFE), therefore the
+// explicit answers.
+//
+// A daemon that has just started remembers nothing; its host's vote counts again once it has taken
+// over the records of a majority of others, or when all hosts meet for the first time. (A record on
+// disk, so that one survivor suffices, comes later.)
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/types.hpp"
+#include "failover/membership.hpp"
+#include "failover/peer.pb.h"
+
+namespace understudy::failover {
+
+inline constexpr NodeId nobody{0};
+
+struct Record {
+  Term term;
+  NodeId active{nobody};
+  NodeId backup{nobody};  ///< may promote its replica when the active host is lost
+  friend bool operator==(const Record&, const Record&) = default;
+};
+
+class RecordBook {
+ public:
+  using Messages = std::vector<peer::Message>;
+
+  RecordBook(NodeId self, std::vector<NodeId> hosts);
+
+  // --- events; each returns what is to be sent to the group
+  [[nodiscard]] Messages on_view(const View& view);
+  /// A message of another ring, or one that makes no sense, is ignored.
+  [[nodiscard]] Messages on_message(NodeId from, const peer::Message& message);
+  void on_lost();
+  /// For a ring that does not become ready: asks the others to say again what they have said.
+  [[nodiscard]] Messages remind() const;
+
+  /// A message that asks all to accept `next` in place of the decided record; its term is set here.
+  /// Needs ready() and not pending(guest).
+  [[nodiscard]] peer::Message propose(const std::string& guest, Record next);
+  /// A message of the current ring, to be filled in. Needs a view.
+  [[nodiscard]] peer::Message message() const;
+
+  // --- what is known
+  [[nodiscard]] const std::optional<View>& view() const { return view_; }
+  /// In a ring with quorum (the view may still be exchanging records).
+  [[nodiscard]] bool quorate() const { return view_ && view_->quorum == Quorum::present; }
+  /// A majority has answered in this ring: decided() is the truth, proposals may be made.
+  [[nodiscard]] bool ready() const { return ready_; }
+  [[nodiscard]] bool voter() const { return voter_; }
+  /// A proposal has been made or accepted in this ring and is not decided.
+  [[nodiscard]] bool pending(const std::string& guest) const;
+  /// The newest decided record that is known here; all zero when there is none.
+  [[nodiscard]] Record decided(const std::string& guest) const;
+  [[nodiscard]] std::vector<std::string> guests() const;
+
+ private:
+  struct Stored {
+    Record record;
+    std::uint64_t ballot{};
+  };
+
+  [[nodiscard]] bool of_this_ring(const peer::Message& message) const;
+  [[nodiscard]] peer::Message own_state() const;
+  [[nodiscard]] peer::Message own_adoption() const;
+  [[nodiscard]] Messages on_state(NodeId from, const peer::State& state);
+  void adopt();
+  void on_adopted(NodeId from);
+  [[nodiscard]] Messages on_proposal(const peer::Proposal& proposal);
+  void on_accepted(NodeId from, const peer::Accepted& accepted);
+  [[nodiscard]] std::size_t majority() const { return hosts_.size() / 2 + 1; }
+
+  const NodeId self_;
+  const std::vector<NodeId> hosts_;
+  bool voter_{};
+  std::map<std::string, Stored> accepted_;
+  std::map<std::string, Record> decided_;
+
+  // Of this ring alone.
+  std::optional<View> view_;
+  std::map<NodeId, peer::State> states_;
+  std::set<NodeId> voters_;
+  std::set<NodeId> adopters_;
+  std::map<std::string, std::set<NodeId>> acceptors_;  ///< of the record accepted last
+  std::set<std::string> proposed_;                     ///< by us, not yet delivered
+  bool adopted_{};
+  bool ready_{};
+};
+
+}  // namespace understudy::failover

@@ -1,0 +1,208 @@
+#include <catch2/catch.hpp>
+
+#include "unit/failover/small_world.hpp"
+
+namespace understudy::failover::test {
+namespace {
+
+constexpr int a = 0;
+constexpr int b = 1;
+
+void start_on_a(World& world) {
+  world.settle();
+  REQUIRE(world.at(a).role->start(*world.at(a).book));
+  world.settle();
+  REQUIRE(world.at(a).runs);
+  REQUIRE(world.at(a).output == Output::open);
+}
+
+void protect_to_b(World& world) {
+  REQUIRE(world.at(a).role->protect(*world.at(a).book, NodeId{2}));
+  world.settle();
+  REQUIRE(world.at(a).book->decided(guest_name).backup == NodeId{2});
+  REQUIRE(world.at(a).output == Output::holding);
+}
+
+TEST_CASE("a guest starts when a majority has recorded it", "[roles]") {
+  World world{1};
+  start_on_a(world);
+  for (const auto& host : world.hosts) CHECK(host.book->decided(guest_name).active == NodeId{1});
+  CHECK_FALSE(world.at(b).role->start(*world.at(b).book));
+}
+
+TEST_CASE("the backup takes over when the primary's host dies", "[roles]") {
+  World world{2};
+  start_on_a(world);
+  protect_to_b(world);
+  world.kill(a);
+  world.settle();
+  CHECK(world.at(b).runs);
+  CHECK(world.at(b).output == Output::open);
+  CHECK(world.violation.empty());
+
+  SECTION("and a host that comes back leaves it there") {
+    world.revive(a);
+    world.settle();
+    CHECK(world.at(b).runs);
+    CHECK_FALSE(world.at(a).runs);
+    CHECK(world.at(a).book->decided(guest_name).active == NodeId{2});
+  }
+}
+
+TEST_CASE("an unprotected guest is not run on elsewhere", "[roles]") {
+  World world{3};
+  start_on_a(world);
+  world.kill(a);
+  world.settle();
+  CHECK(world.running() == 0);
+}
+
+TEST_CASE("the primary goes on alone once a quorum has recorded the loss of its backup",
+          "[roles]") {
+  World world{4};
+  start_on_a(world);
+  protect_to_b(world);
+  world.kill(b);
+  CHECK(world.at(a).output == Output::holding);
+  world.settle();
+  CHECK(world.at(a).runs);
+  CHECK(world.at(a).output == Output::open);
+  CHECK(world.at(a).book->decided(guest_name).backup == nobody);
+}
+
+TEST_CASE("a primary that is cut off shows nothing any more, and ends when it is back", "[roles]") {
+  World world{5};
+  start_on_a(world);
+  protect_to_b(world);
+  world.split({{0}, {1, 2}});
+  world.settle();
+  CHECK(world.at(a).output == Output::closed);
+  CHECK(world.at(a).suspended);
+  CHECK(world.at(b).runs);
+  world.split({{0, 1, 2}});
+  world.settle();
+  CHECK_FALSE(world.at(a).runs);
+  CHECK(world.running() == 1);
+  CHECK(world.violation.empty());
+}
+
+TEST_CASE("without any quorum the guest waits, and goes on when it is back", "[roles]") {
+  World world{6};
+  start_on_a(world);
+  protect_to_b(world);
+  world.split({{0}, {1}, {2}});
+  world.settle();
+  CHECK(world.running() == 0);
+  world.split({{0, 1, 2}});
+  world.settle();
+  CHECK(world.at(a).runs);
+  CHECK_FALSE(world.at(a).suspended);
+  CHECK(world.at(a).output == Output::holding);
+}
+
+TEST_CASE("a backup whose session is lost is given up by record", "[roles]") {
+  World world{7};
+  start_on_a(world);
+  protect_to_b(world);
+  world.session_broken = true;
+  world.settle(20000);
+  CHECK(world.at(a).output == Output::open);
+  CHECK(world.at(a).book->decided(guest_name).backup == nobody);
+  CHECK(world.at(b).role->presence() == Presence::none);
+}
+
+TEST_CASE("a guest that dies on a living host is handed to its backup", "[roles]") {
+  World world{8};
+  start_on_a(world);
+  protect_to_b(world);
+  world.at(a).runs = false;
+  world.at(a).role->guest_failed("QEMU is gone");
+  world.settle();
+  CHECK(world.at(b).runs);
+  CHECK(world.violation.empty());
+}
+
+TEST_CASE("stop, unprotect and refusals", "[roles]") {
+  World world{9};
+  start_on_a(world);
+  protect_to_b(world);
+  SECTION("stop ends both sides") {
+    REQUIRE(world.at(a).role->stop(*world.at(a).book));
+    world.settle();
+    CHECK(world.running() == 0);
+    CHECK(world.at(b).role->presence() == Presence::none);
+    REQUIRE(world.at(a).answers.back());
+  }
+  SECTION("unprotect opens the output") {
+    REQUIRE(world.at(a).role->unprotect(*world.at(a).book));
+    world.settle();
+    CHECK(world.at(a).output == Output::open);
+    CHECK(world.at(b).role->presence() == Presence::none);
+  }
+  SECTION("a second protection is refused") {
+    CHECK_FALSE(world.at(a).role->protect(*world.at(a).book, NodeId{3}));
+  }
+  SECTION("the backup's host may not command it") {
+    CHECK_FALSE(world.at(b).role->stop(*world.at(b).book));
+  }
+}
+
+TEST_CASE("daemons without memory decide nothing until all have met", "[roles]") {
+  World world{10};
+  world.settle();
+  world.kill(a);
+  world.kill(b);
+  world.revive(b);
+  world.settle();
+  CHECK_FALSE(world.at(b).book->ready());
+  world.revive(a);
+  world.settle();
+  CHECK_FALSE(world.at(a).book->ready());  // the witness remembers, the two others do not
+}
+
+/// Anything may happen at any time; nothing may ever be seen twice or taken back.
+void live_dangerously(std::uint64_t seed) {
+  World world{seed};
+  INFO("seed " << seed);
+  start_on_a(world);
+  if (world.pick(4) != 0) protect_to_b(world);
+  for (int round = 0; round < 30; ++round) {
+    const int i = world.pick(3);
+    auto& host = world.at(i);
+    const bool all_alive =
+        std::all_of(world.hosts.begin(), world.hosts.end(), [](auto& one) { return one.alive; });
+    switch (world.pick(9)) {
+      case 0:
+      case 1:
+        if (!host.alive)
+          world.revive(i);
+        else if (all_alive)
+          world.kill(i);
+        break;
+      case 2: world.split({{0, 1, 2}}); break;
+      case 3: world.split({{i}, {(i + 1) % 3, (i + 2) % 3}}); break;
+      case 4: world.session_broken = world.pick(2) == 0; break;
+      case 5:
+        if (host.alive && i < 2) static_cast<void>(host.role->start(*host.book));
+        break;
+      case 6:
+      case 7:
+        if (host.alive && i < 2)
+          static_cast<void>(
+              host.role->protect(*host.book, NodeId{static_cast<std::uint32_t>(2 - i)}));
+        break;
+      default:
+        if (host.alive && world.pick(4) == 0) static_cast<void>(host.role->unprotect(*host.book));
+    }
+    world.run(world.pick(300));
+    REQUIRE(world.violation == "");
+  }
+}
+
+TEST_CASE("no sequence of faults lets two hosts show a guest or takes back what was shown",
+          "[roles][sim]") {
+  for (std::uint64_t seed = 1; seed <= 2000; ++seed) live_dangerously(seed);
+}
+
+}  // namespace
+}  // namespace understudy::failover::test
