@@ -52,9 +52,13 @@ inline constexpr std::size_t sync_passes =
     12;  ///< rounds of full synchronisation before the first epoch
 
 // --- output
-inline constexpr std::size_t packet_bytes = 65'536;  ///< an Ethernet frame from or to a guest
+inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
 inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the configured bytes
 inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
+inline constexpr std::size_t nic_socket_bytes = 1U << 20U;  ///< each way between QEMU and us
+inline constexpr std::size_t nic_read_bytes = 256U << 10U;  ///< taken from a NIC's socket at once
+inline constexpr std::size_t ingress_batch = 64;   ///< frames given to a guest per turn of its thread
+inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;
@@ -83,6 +87,7 @@ static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
+static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -19,8 +19,12 @@ struct GateStatus {
   GateState state;
   std::uint64_t held_packets;
   std::uint64_t held_bytes;
-  Duration oldest;                 ///< how long the oldest held packet has waited
+  Duration oldest;    ///< how long the oldest held packet has waited
+  Duration hold_p50;  ///< how long the last limits::hold_samples released ones waited
+  Duration hold_p99;
+  Duration hold_max;
   std::uint64_t released_packets;  ///< that left for the network since the start
+  std::uint64_t egress_dropped;    ///< gate closed, or the network did not take them
   std::uint64_t ingress_packets;   ///< that were given to the guest
   std::uint64_t ingress_dropped;   ///< gate closed or the guest's NIC did not take them
   std::uint64_t full;  ///< times the held packets reached their limit: the guest's NIC waited

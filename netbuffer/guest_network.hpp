@@ -1,0 +1,116 @@
+// A guest's NICs behind one gate: output commit for a running guest, silence for a standby.
+//
+//     QEMU -- stream socket --> egress queue --- release/open ---> uplink   (all NICs alike)
+//          <------------------- at once, unless closed -----------
+//
+// One thread moves packets; it sleeps in epoll. The gate's verbs work on the caller's thread under
+// the same lock: when `seal` returns, the sockets have been drained; when `release` returns, the
+// packets have been handed to the network; when `close` returns, none will be.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "config/result.hpp"
+#include "config/unique_fd.hpp"
+#include "netbuffer/hold_times.hpp"
+#include "netbuffer/mac_address.hpp"
+#include "netbuffer/nic_path.hpp"
+#include "netbuffer/output_gate.hpp"
+#include "netbuffer/uplink.hpp"
+
+namespace understudy::netbuffer {
+
+struct GuestNic {
+  UniqueFd guest;  ///< our end of QEMU's stream socket
+  MacAddress mac;  ///< the guest's
+  std::unique_ptr<Uplink> uplink;
+};
+
+/// Called on the network's thread without its lock. They may use the gate, but must not stop the
+/// network nor drop the last reference to it.
+struct GuestNetworkEvents {
+  /// While holding: the running epoch, the one after `sealed`, holds its first packet.
+  std::function<void(Epoch sealed)> on_output;
+  /// Once: a NIC's socket ended (QEMU died) or carries rubbish. What is held stays ruled by the
+  /// gate.
+  std::function<void(const Error&)> on_guest_gone;
+};
+
+/// Both ends of a NIC's stream: (ours, QEMU's). QEMU's is close-on-exec like ours; who starts QEMU
+/// passes it on.
+[[nodiscard]] Result<std::pair<UniqueFd, UniqueFd>> connect_nic();
+
+class GuestNetwork : public OutputGate {
+ public:
+  /// Starts closed. `hold_bytes` per NIC, at least limits::packet_bytes.
+  [[nodiscard]] static Result<std::shared_ptr<GuestNetwork>> start(std::vector<GuestNic> nics,
+                                                                   std::size_t hold_bytes,
+                                                                   GuestNetworkEvents events);
+  ~GuestNetwork() override;
+  GuestNetwork(const GuestNetwork&) = delete;
+  GuestNetwork& operator=(const GuestNetwork&) = delete;
+
+  void hold() override;
+  /// `Epoch{1}` begins a new protection; releases of the former one must have ended.
+  void seal(Epoch epoch) override;
+  void release(Epoch epoch) override;
+  void open() override;
+  void close() override;
+  [[nodiscard]] GateStatus status() const override;
+
+  /// Tells the network where the guest is now: at once, and again at announcement_times, for as
+  /// long as the gate is not closed.
+  void announce();
+
+  /// Closes for good, and waits for the thread. Idempotent; from one thread at a time.
+  void stop();
+
+ private:
+  struct Watched;
+  struct News {
+    std::optional<Epoch> output;
+    std::optional<Error> gone;
+  };
+  GuestNetwork(std::vector<GuestNic> nics, std::size_t hold_bytes, GuestNetworkEvents events);
+  [[nodiscard]] Result<> prepare();
+
+  // On the thread.
+  void run();
+  void tell(const News& news) const;
+
+  // Under the lock.
+  void handle(std::uint64_t token, std::uint32_t happened);
+  void announce_again();
+  void shut();
+  [[nodiscard]] News collect_news();
+  [[nodiscard]] bool has_news() const;
+  void take_egress(NicPath::Amount amount, TimePoint when);
+  void settle();
+  void watch(std::size_t nic);
+
+  const GuestNetworkEvents events_;
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  UniqueFd timer_;
+
+  mutable std::mutex mutex_;
+  std::vector<Watched> nics_;
+  GateState state_{GateState::closed};
+  Epoch sealed_;
+  HoldTimes hold_times_;
+  std::size_t announced_{};
+  bool output_told_{false};
+  bool gone_told_{false};
+  bool stopping_{false};
+
+  std::thread thread_;
+};
+
+}  // namespace understudy::netbuffer

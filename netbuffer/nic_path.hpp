@@ -1,0 +1,88 @@
+// One guest NIC's two ways: from QEMU's stream socket through the egress queue to the uplink, and
+// from the uplink to the socket. Moves bytes when told and decides nothing about epochs; not
+// thread-safe: GuestNetwork's lock guards it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "config/clock.hpp"
+#include "config/unique_fd.hpp"
+#include "netbuffer/egress_queue.hpp"
+#include "netbuffer/hold_times.hpp"
+#include "netbuffer/mac_address.hpp"
+#include "netbuffer/output_gate.hpp"
+#include "netbuffer/packet_stream.hpp"
+#include "netbuffer/uplink.hpp"
+
+namespace understudy::netbuffer {
+
+struct NicCounters {
+  std::uint64_t released_packets;
+  std::uint64_t egress_dropped;
+  std::uint64_t ingress_packets;
+  std::uint64_t ingress_dropped;
+  std::uint64_t full;
+};
+
+class NicPath {
+ public:
+  /// How much of what QEMU has written `take_egress` takes.
+  enum class Amount : std::uint8_t {
+    one_read,  ///< leaves time for others
+    all,       ///< until the socket is dry or the queue is full; the guest is paused
+    none,      ///< only what has been read before
+  };
+
+  NicPath(UniqueFd guest, const MacAddress& mac, std::unique_ptr<Uplink> uplink,
+          std::size_t hold_bytes);
+
+  /// Takes frames from the guest, as the gate is: into the queue, to the uplink, or away.
+  void take_egress(GateState gate, Amount amount, TimePoint when);
+  /// QEMU's end is closed. Notes it even while a stalled NIC is not read.
+  void hung_up();
+  /// Sends what `queue()` lets go.
+  void send_released(TimePoint when, HoldTimes& times);
+  void drop_held();
+  void announce();
+
+  /// Gives frames from the uplink to the guest, at most limits::ingress_batch.
+  void take_ingress(GateState gate);
+  /// Writes the rest of a frame that the guest's socket took in part.
+  void finish_ingress(GateState gate);
+
+  /// What epoll should watch for; nothing when the other end is gone.
+  [[nodiscard]] std::optional<std::uint32_t> guest_interest(GateState gate) const;
+  [[nodiscard]] std::optional<std::uint32_t> uplink_interest() const;
+  [[nodiscard]] int guest_fd() const { return guest_.get(); }
+  [[nodiscard]] int uplink_fd() const { return uplink_->fd(); }
+
+  [[nodiscard]] EgressQueue& queue() { return queue_; }
+  [[nodiscard]] const EgressQueue& queue() const { return queue_; }
+  [[nodiscard]] const NicCounters& counters() const { return counters_; }
+  /// Why nothing more comes from the guest.
+  [[nodiscard]] const std::optional<Error>& gone() const { return gone_; }
+
+ private:
+  void deliver_decoded(GateState gate, TimePoint when);
+  [[nodiscard]] bool deliver(GateState gate, std::span<const std::byte> frame, TimePoint when);
+  [[nodiscard]] bool read_more();
+  void send(std::span<const std::byte> frame);
+  void give(std::span<const std::byte> frame);
+
+  UniqueFd guest_;
+  MacAddress mac_;
+  std::unique_ptr<Uplink> uplink_;
+  EgressQueue queue_;
+  PacketDecoder decoder_;
+  std::unique_ptr<std::byte[]> ingress_;  // limits::packet_bytes
+  std::vector<std::byte> unfinished_;     // the end of a frame that the guest has in part
+  NicCounters counters_{};
+  std::optional<Error> gone_;
+  bool stalled_{false};  // a decoded frame waits for room in the queue
+  bool uplink_lost_{false};
+};
+
+}  // namespace understudy::netbuffer
