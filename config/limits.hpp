@@ -44,7 +44,15 @@ inline constexpr std::size_t control_message_bytes = 256U << 10U;
 inline constexpr auto link_connect = 3s;
 inline constexpr auto link_keepalive = 200ms;  ///< an idle link carries a ping this often
 inline constexpr auto link_silence = 3s;  ///< a link that carries nothing for this long is down
-inline constexpr auto link_reconnect = 100ms;  ///< between attempts
+inline constexpr auto link_reconnect = 100ms;            ///< between attempts
+inline constexpr auto link_tick = 100ms;                 ///< how often silence is looked for
+inline constexpr auto link_goodbye = 150ms;              ///< how long a bye may take to leave
+inline constexpr std::size_t link_queue_frames = 64;     ///< taken by a link, not yet by the kernel
+inline constexpr int link_socket_bytes = 4 << 20;        ///< of the kernel, each way
+inline constexpr std::size_t ack_every_frames = 16;      ///< beside the ack that a commit carries
+inline constexpr std::size_t greeting_connections = 32;  ///< that have not said hello yet
+inline constexpr std::size_t staging_kept_bytes = 128U
+                                                  << 20U;  ///< what an epoch took above goes back
 /// What pre-copy may add to one epoch; the pause adds each page at most once, so that a backup with
 /// room for the guest's RAM plus this can stage any epoch.
 inline constexpr std::size_t precopy_bytes_per_epoch = 48U << 20U;
@@ -84,6 +92,7 @@ inline constexpr auto control_reply =
 
 static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages travel in a frame");
 static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_packet slot");
+static_assert(ack_every_frames * 4 <= frames_in_flight, "acks come long before the window closes");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");

@@ -41,6 +41,7 @@ class FrameBuffer {
  private:
   friend class FramePool;
   FrameBuffer(FramePool* pool, std::byte* start) : pool_{pool}, start_{start} {}
+  [[nodiscard]] std::span<std::byte, limits::frame_bytes> frame_room() const;
 
   FramePool* pool_{};
   std::byte* start_{};

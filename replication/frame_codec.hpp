@@ -32,7 +32,7 @@ enum class FrameType : std::uint8_t {
   seal = 5,         ///< sequenced: the epoch is whole; Protocol Buffers (Seal)
   request = 6,      ///< sequenced: a question in order with the epochs; Protocol Buffers (Request)
   ack = 7,          ///< backup: all frames up to `sequence` are held; no payload
-  commit = 8,       ///< backup: all epochs up to `epoch` are held whole; no payload
+  commit = 8,       ///< backup: an ack, and all epochs up to `epoch` are held whole; no payload
   reply = 9,        ///< backup: answer to a request; Protocol Buffers (Reply)
   ping = 10,        ///< either: answer with a pong; no payload
   pong = 11,        ///< no payload
@@ -49,9 +49,9 @@ enum class FrameType : std::uint8_t {
 struct FrameHeader {
   FrameType type{};
   std::uint32_t payload_bytes{};
-  SessionId session;
-  Sequence sequence;  ///< of this frame if sequenced; in `ack`: the last one held
-  Epoch epoch;        ///< to which this frame belongs; in `commit`: the last one held whole
+  SessionId session{};
+  Sequence sequence{};  ///< of this frame if sequenced; in `ack` and `commit`: the last one held
+  Epoch epoch{};        ///< to which this frame belongs; in `commit`: the last one held whole
   std::uint64_t checksum{};
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };

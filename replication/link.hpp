@@ -28,7 +28,7 @@ class LinkEvents {
   /// After a refused `send`: there is room again.
   virtual void on_writable() = 0;
 
-  /// The end of this link; nothing follows. Also after `close`? No: whoever closes knows.
+  /// The end of this link; nothing follows. Not called for `close`: whoever closes knows.
   virtual void on_down(Error reason) = 0;
 };
 
@@ -37,10 +37,20 @@ class Link {
  public:
   virtual ~Link() = default;
 
-  /// Takes one whole frame (header and payload, as encoded). The bytes must stay unchanged until
-  /// they are acknowledged by the peer or the link is down. False: no room, on_writable will come.
+  /// Takes one whole frame (header and payload, as encoded) without copying it. The bytes must stay
+  /// unchanged until they are acknowledged by the peer or the link is down. False: no room,
+  /// on_writable will come.
   [[nodiscard]] virtual bool send(std::span<const std::byte> frame) = 0;
 
+  /// The same for a frame that nobody keeps (an ack, a ping, a control message): copied, unless the
+  /// kernel takes it at once. Also false without room; such frames may be dropped or said again.
+  [[nodiscard]] virtual bool send_copy(std::span<const std::byte> frame) = 0;
+
+  /// Nothing more is sent or delivered: what was taken still leaves, what comes is dropped, and
+  /// on_down follows when the peer has closed its end too. For a bye that shall arrive.
+  virtual void finish() = 0;
+
+  /// At once; nothing is called after it.
   virtual void close() = 0;
 };
 

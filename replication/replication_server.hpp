@@ -37,13 +37,17 @@ class ReplicaEvents {
   /// What passes here must apply without failing.
   [[nodiscard]] virtual Result<> on_check(std::span<const std::byte> payload) = 0;
 
+  /// The same for the seal, once its count of frames and its sizes agree with the offer.
+  [[nodiscard]] virtual Result<> on_check_seal(const Seal& seal) = 0;
+
   /// The epoch is committed: its acknowledgement has been handed to the link. Apply it.
   virtual void on_commit(const StagedEpoch& epoch) = 0;
 
   [[nodiscard]] virtual Reply on_request(const Request& request) = 0;
 
-  /// The session has ended and nothing follows: primary's bye, protocol error, replaced or stopped.
-  /// A link that is merely down does not end a session.
+  /// The session has ended and nothing follows: primary's bye, an epoch that is not what it claims
+  /// to be, replaced or stopped. A link that is merely down, or was cut because rubbish came out of
+  /// it, does not end a session. Must not wait for whoever called end_session or stop.
   virtual void on_end(const Error& reason) = 0;
 };
 
@@ -54,6 +58,11 @@ struct ReceiverStatus {
   std::uint64_t received_bytes;
   std::size_t staged_bytes;
 };
+
+/// What a backup needs beside the replica image to stage any epoch of this guest: address space, of
+/// which only what is used costs memory. For the check that the backup is large enough. `limit` or
+/// `invalid` when the offer's RAM blocks are not those of a possible guest.
+[[nodiscard]] Result<std::size_t> staging_bytes(const Offer& offer);
 
 /// Decides about an offer; called on the new session's thread and may take its time (it starts a
 /// standby machine). A refusal's message is shown to the primary's operator, one sentence per line.
@@ -70,15 +79,21 @@ class ReplicationServer {
                                                                          std::string this_host,
                                                                          AcceptOffer accept);
 
+  /// Where it listens; the port that the kernel chose if `listen` was given port 0.
+  [[nodiscard]] virtual Endpoint endpoint() const = 0;
+
   /// Ends a guest's session, if there is one. After it has returned nothing is acknowledged any
   /// more and no event is called: what was acknowledged has been applied. This is what a promotion
-  /// calls first. `reason` is told to the primary if it still listens.
+  /// calls first. It waits for the event that is running, no longer. `reason` is told to the
+  /// primary if it still listens. An offer about which `accept` is still deciding is not waited
+  /// for: it is refused afterwards, and all that its ReplicaEvents ever see is on_end. Any thread
+  /// but the session's own.
   virtual void end_session(const std::string& guest, const std::string& reason) = 0;
 
   /// nullopt: no session.
   [[nodiscard]] virtual std::optional<ReceiverStatus> status(const std::string& guest) const = 0;
 
-  /// Ends all sessions and the listener. Idempotent.
+  /// Ends all sessions and the listener; waits for an `accept` that is deciding. Idempotent.
   virtual void stop() = 0;
 };
 

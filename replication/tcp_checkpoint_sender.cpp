@@ -1,0 +1,331 @@
+// CheckpointSender over TCP: a thread that runs a SenderMachine and one AsioTcpLink after another.
+#include <array>
+#include <atomic>
+#include <future>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "config/log.hpp"
+#include "replication/asio_tcp_link.hpp"
+#include "replication/checkpoint_sender.hpp"
+#include "replication/control_frame.hpp"
+#include "replication/greeting.hpp"
+#include "replication/sender_machine.hpp"
+
+namespace understudy::replication {
+namespace {
+
+using asio::ip::tcp;
+using boost::system::error_code;
+
+/// After so many frames the thread looks at what the backup says.
+constexpr std::size_t frames_per_turn = 32;
+
+SessionId random_session() {
+  std::random_device random;
+  const auto high = std::uint64_t{random()};
+  return SessionId{high << 32U | random() | 1U};
+}
+
+class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
+ public:
+  TcpCheckpointSender(SenderParties parties, const Offer& offer, SenderEvents events,
+                      std::unique_ptr<FramePool> pool)
+      : parties_{std::move(parties)},
+        offer_{offer},
+        events_{std::move(events)},
+        pool_{std::move(pool)},
+        machine_{random_session()} {}
+  TcpCheckpointSender(const TcpCheckpointSender&) = delete;
+  TcpCheckpointSender& operator=(const TcpCheckpointSender&) = delete;
+  ~TcpCheckpointSender() override { halt("the primary is going away"); }
+
+  [[nodiscard]] Result<> start(Duration patience);
+
+  Result<FrameBuffer> acquire(Duration patience) override { return pool_->acquire(patience); }
+  void submit(FrameBuffer buffer, FrameType type, Epoch epoch) override;
+  SenderStatus status() const override;
+  void stop(const std::string& reason) override { halt(reason); }
+
+ private:
+  enum class State { opening, open, lost, stopping };
+  struct Submitted {
+    FrameBuffer buffer;
+    FrameType type;
+    Epoch epoch;
+  };
+
+  void halt(const std::string& reason);
+
+  // All below on the session's thread.
+  void connect();
+  void on_connect(tcp::socket socket, const error_code& code);
+  void greet();
+  void take_submitted();
+  void pump();
+  void tick();
+  void handle(SenderMachine::Outcome outcome);
+  void welcomed();
+  void drop_link(const Error& reason);
+  void lose(const Error& reason);
+  void say_bye(const std::string& reason);
+  void say(std::span<const std::byte> frame);
+  void publish();
+
+  std::span<std::byte> place(const FrameHeader& header) override;
+  void on_frame(const FrameHeader& header, std::span<const std::byte> payload) override;
+  void on_writable() override { pump(); }
+  void on_down(Error reason) override;
+
+  const SenderParties parties_;
+  const Offer offer_;
+  const SenderEvents events_;
+  std::unique_ptr<FramePool> pool_;
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  asio::steady_timer connect_timer_{io_};  ///< ends an attempt, or begins the next
+  asio::steady_timer tick_timer_{io_};
+  SenderMachine machine_;
+  State state_{State::opening};
+  std::shared_ptr<AsioTcpLink> link_;
+  std::array<std::byte, limits::frame_payload_bytes> payload_{};
+  bool pump_posted_{};
+  std::promise<Result<>> opened_;
+
+  std::mutex submitted_mutex_;
+  std::vector<Submitted> submitted_;
+
+  std::atomic<LinkState> link_state_{LinkState::down};
+  std::atomic<std::uint64_t> sent_bytes_{};
+  std::atomic<std::uint64_t> resent_frames_{};
+  std::atomic<std::size_t> in_flight_{};
+
+  std::mutex stop_mutex_;
+  std::thread thread_;
+};
+
+Result<> TcpCheckpointSender::start(Duration patience) {
+  UNDERSTUDY_CHECK(
+      encode_message(FrameType::hello, machine_.session(), make_hello(parties_, &offer_)));
+  auto opened = opened_.get_future();
+  asio::post(io_, [this] { connect(); });
+  thread_ = std::thread{[this] { io_.run(); }};
+  if (opened.wait_for(limits::link_connect + patience) == std::future_status::ready) {
+    return opened.get();
+  }
+  return fail(ErrorKind::timed_out, "host {} did not answer our offer within {} s",
+              parties_.to_host, std::chrono::duration_cast<seconds>(patience).count());
+}
+
+void TcpCheckpointSender::submit(FrameBuffer buffer, FrameType type, Epoch epoch) {
+  bool first = false;
+  {
+    const std::lock_guard lock{submitted_mutex_};
+    first = submitted_.empty();
+    submitted_.push_back({std::move(buffer), type, epoch});
+  }
+  if (first) asio::post(io_, [this] { take_submitted(); });
+}
+
+SenderStatus TcpCheckpointSender::status() const {
+  return {link_state_, sent_bytes_, resent_frames_, in_flight_, pool_->waits()};
+}
+
+void TcpCheckpointSender::halt(const std::string& reason) {
+  const std::lock_guard lock{stop_mutex_};
+  if (!thread_.joinable()) return;
+  pool_->close();
+  asio::post(io_, [this, reason] { say_bye(reason); });
+  thread_.join();
+}
+
+void TcpCheckpointSender::connect() {
+  error_code code;
+  const auto address = asio::ip::make_address_v4(parties_.backup.address, code);
+  const tcp::endpoint backup{address, parties_.backup.port};
+  auto socket = std::make_shared<tcp::socket>(io_);
+  if (!code) socket->open(tcp::v4(), code);
+  if (code) return on_connect(std::move(*socket), code);
+  AsioTcpLink::tune(socket->native_handle());
+  connect_timer_.expires_after(limits::link_connect);
+  connect_timer_.async_wait([socket](const error_code& cancelled) {
+    error_code ignored;
+    if (!cancelled) socket->close(ignored);
+  });
+  socket->async_connect(backup, [this, socket](const error_code& result) {
+    connect_timer_.cancel();
+    on_connect(std::move(*socket), result);
+  });
+}
+
+void TcpCheckpointSender::on_connect(tcp::socket socket, const error_code& code) {
+  if (state_ == State::lost || state_ == State::stopping) return;
+  if (!code && socket.is_open()) {
+    link_ = AsioTcpLink::start(std::move(socket), *this);
+    return greet();
+  }
+  const auto why = code == asio::error::operation_aborted ? "it does not answer" : code.message();
+  const Error error{
+      ErrorKind::unavailable,
+      fmt::format("host {} cannot be reached at {}:{}: {}; is understudyd running there?",
+                  parties_.to_host, parties_.backup.address, parties_.backup.port, why)};
+  drop_link(error);
+}
+
+void TcpCheckpointSender::greet() {
+  machine_.on_connected(now());
+  const auto hello = encode_message(FrameType::hello, machine_.session(),
+                                    make_hello(parties_, machine_.accepted() ? nullptr : &offer_));
+  say(*hello);
+  tick();
+}
+
+void TcpCheckpointSender::take_submitted() {
+  std::vector<Submitted> taken;
+  {
+    const std::lock_guard lock{submitted_mutex_};
+    std::swap(taken, submitted_);
+  }
+  for (auto& frame : taken) machine_.submit(std::move(frame.buffer), frame.type, frame.epoch);
+  pump();
+}
+
+void TcpCheckpointSender::pump() {
+  if (state_ != State::open) return;
+  for (std::size_t i = 0; i < frames_per_turn && link_; ++i) {
+    const auto frame = machine_.next();
+    if (!frame || !link_->send(*frame)) return publish();
+    sent_bytes_ += frame->size();
+    machine_.taken(now());
+  }
+  publish();
+  if (!std::exchange(pump_posted_, true)) {
+    asio::post(io_, [this] {
+      pump_posted_ = false;
+      pump();
+    });
+  }
+}
+
+void TcpCheckpointSender::tick() {
+  if (!link_ || state_ == State::stopping) return;
+  switch (machine_.due(now())) {
+    case SenderMachine::Due::nothing: break;
+    case SenderMachine::Due::ping:
+      machine_.pinged(now());
+      say(encode_signal(FrameType::ping, machine_.session()));
+      break;
+    case SenderMachine::Due::silent:
+      return drop_link({ErrorKind::timed_out, "the backup is silent"});
+  }
+  tick_timer_.expires_after(limits::link_tick);
+  tick_timer_.async_wait([this](const error_code& cancelled) {
+    if (!cancelled) tick();
+  });
+}
+
+std::span<std::byte> TcpCheckpointSender::place(const FrameHeader& /*header*/) {
+  return payload_;
+}
+
+void TcpCheckpointSender::on_frame(const FrameHeader& header, std::span<const std::byte> payload) {
+  if (state_ == State::lost || state_ == State::stopping) return;
+  auto outcome = machine_.on_frame(header, payload, now());
+  if (!outcome) return drop_link(outcome.error());
+  handle(std::move(*outcome));
+  publish();
+}
+
+void TcpCheckpointSender::handle(SenderMachine::Outcome outcome) {
+  if (outcome.over) return lose(*outcome.over);
+  if (outcome.ping) say(encode_signal(FrameType::pong, machine_.session()));
+  if (outcome.welcomed) welcomed();
+  if (outcome.committed && events_.committed) events_.committed(*outcome.committed);
+  if (outcome.reply && events_.replied) events_.replied(*outcome.reply);
+  if (outcome.welcomed) pump();
+}
+
+void TcpCheckpointSender::welcomed() {
+  link_state_ = LinkState::up;
+  if (state_ == State::opening) {
+    state_ = State::open;
+    opened_.set_value({});
+  } else if (events_.link) {
+    events_.link(LinkState::up, "the backup is connected again");
+  }
+}
+
+void TcpCheckpointSender::on_down(Error reason) {
+  if (state_ == State::stopping) return io_.stop();
+  if (state_ == State::lost) return link_.reset();
+  drop_link(reason);
+}
+
+void TcpCheckpointSender::drop_link(const Error& reason) {
+  if (link_) std::exchange(link_, nullptr)->close();
+  machine_.on_down();
+  tick_timer_.cancel();
+  if (state_ == State::opening) return lose(reason);
+  if (link_state_.exchange(LinkState::down) == LinkState::up && events_.link) {
+    events_.link(LinkState::down, reason.message);
+  }
+  connect_timer_.expires_after(limits::link_reconnect);
+  connect_timer_.async_wait([this](const error_code& cancelled) {
+    if (!cancelled && state_ == State::open) connect();
+  });
+}
+
+void TcpCheckpointSender::lose(const Error& reason) {
+  const auto before = std::exchange(state_, State::lost);
+  link_state_ = LinkState::down;
+  if (link_) std::exchange(link_, nullptr)->close();
+  tick_timer_.cancel();
+  connect_timer_.cancel();
+  pool_->close();
+  machine_.end();
+  if (before == State::opening) return opened_.set_value(fail(reason));
+  if (events_.lost) events_.lost(reason);
+}
+
+void TcpCheckpointSender::say_bye(const std::string& reason) {
+  const bool greeted = link_ && state_ != State::lost;
+  state_ = State::stopping;
+  tick_timer_.cancel();
+  if (!greeted || !link_->send_copy(encode_bye(machine_.session(), reason))) return io_.stop();
+  link_->finish();
+  connect_timer_.expires_after(limits::link_goodbye);
+  connect_timer_.async_wait([this](const error_code& cancelled) {
+    if (!cancelled) io_.stop();
+  });
+}
+
+void TcpCheckpointSender::say(std::span<const std::byte> frame) {
+  // A ping or pong that finds no room is not missed: the queue before it keeps the link busy.
+  static_cast<void>(link_ && link_->send_copy(frame));
+}
+
+void TcpCheckpointSender::publish() {
+  in_flight_ = machine_.in_flight();
+  resent_frames_ = machine_.resent();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CheckpointSender>> CheckpointSender::open(const SenderParties& parties,
+                                                                 const Offer& offer,
+                                                                 Duration patience,
+                                                                 SenderEvents events) {
+  UNDERSTUDY_TRY(auto pool, FramePool::create(limits::frames_in_flight));
+  auto sender =
+      std::make_unique<TcpCheckpointSender>(parties, offer, std::move(events), std::move(pool));
+  UNDERSTUDY_CHECK(sender->start(patience));
+  return sender;
+}
+
+}  // namespace understudy::replication

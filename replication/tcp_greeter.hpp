@@ -1,0 +1,52 @@
+// Hears a new connection's hello and passes the connection on, or refuses with a sentence.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "config/unique_fd.hpp"
+#include "replication/asio_tcp_link.hpp"
+#include "replication/messages.pb.h"
+
+namespace understudy::replication {
+
+/// Runs on its socket's io_context and lives until it has passed the connection on, or the peer has
+/// gone, or limits::link_connect is over.
+class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<TcpGreeter> {
+ public:
+  using Take = std::function<void(UniqueFd connection)>;
+  struct Host {
+    std::string cluster;
+    std::string name;
+    /// Who goes on with this connection? An error is shown to the peer.
+    std::function<Result<Take>(SessionId session, const Hello& hello)> decide;
+    std::function<void()> gone;
+  };
+
+  static void start(asio::ip::tcp::socket socket, Host host);
+
+  std::span<std::byte> place(const FrameHeader& header) override;
+  void on_frame(const FrameHeader& header, std::span<const std::byte> payload) override;
+  void on_writable() override {}
+  void on_down(Error reason) override;
+
+ private:
+  TcpGreeter(asio::ip::tcp::socket& socket, Host host);
+
+  [[nodiscard]] Result<Take> hear(const FrameHeader& header,
+                                  std::span<const std::byte> payload) const;
+  void refuse(SessionId session, const Error& why);
+  void leave();
+
+  Host host_;
+  std::string peer_;
+  asio::steady_timer patience_;
+  std::shared_ptr<AsioTcpLink> link_;
+  std::vector<std::byte> payload_;
+};
+
+}  // namespace understudy::replication

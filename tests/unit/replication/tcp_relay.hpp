@@ -1,0 +1,114 @@
+// A relay between a primary and a backup that can be cut, frozen and pointed elsewhere.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+
+#include "config/settings.hpp"
+
+namespace understudy::replication {
+
+/// Its own thread; the verbs may be called from any other.
+class TcpRelay {
+ public:
+  explicit TcpRelay(const Endpoint& target) : target_{to_asio(target)} {
+    accept();
+    thread_ = std::thread{[this] { io_.run(); }};
+  }
+  TcpRelay(const TcpRelay&) = delete;
+  TcpRelay& operator=(const TcpRelay&) = delete;
+  ~TcpRelay() {
+    io_.stop();
+    thread_.join();
+  }
+
+  [[nodiscard]] Endpoint endpoint() const { return {"127.0.0.1", port_}; }
+
+  /// Closes every connection, whatever is under way.
+  void cut() {
+    boost::asio::post(io_, [this] { close_all(); });
+  }
+  /// From now on nothing is carried, and nothing closed.
+  void freeze() {
+    boost::asio::post(io_, [this] { frozen_ = true; });
+  }
+  void retarget(const Endpoint& target) {
+    boost::asio::post(io_, [this, at = to_asio(target)] {
+      target_ = at;
+      close_all();
+    });
+  }
+
+ private:
+  using tcp = boost::asio::ip::tcp;
+  struct Pair {
+    explicit Pair(boost::asio::io_context& io) : near{io}, far{io} {}
+    tcp::socket near;
+    tcp::socket far;
+    std::array<std::array<char, 65536>, 2> chunk{};
+    void close() {
+      boost::system::error_code ignored;
+      near.close(ignored);
+      far.close(ignored);
+    }
+  };
+
+  static tcp::endpoint to_asio(const Endpoint& at) {
+    return {boost::asio::ip::make_address_v4(at.address), at.port};
+  }
+
+  void close_all() {
+    for (const auto& pair : pairs_) pair->close();
+    pairs_.clear();
+  }
+
+  void accept() {
+    auto pair = std::make_shared<Pair>(io_);
+    acceptor_.async_accept(pair->near, [this, pair](const auto& error) {
+      if (error) return;
+      boost::system::error_code code;
+      pair->far.connect(target_, code);
+      if (code) {
+        pair->close();
+      } else {
+        pairs_.insert(pair);
+        carry(pair, pair->near, pair->far, pair->chunk[0]);
+        carry(pair, pair->far, pair->near, pair->chunk[1]);
+      }
+      accept();
+    });
+  }
+
+  void carry(const std::shared_ptr<Pair>& pair, tcp::socket& from, tcp::socket& to,
+             std::array<char, 65536>& chunk) {
+    from.async_read_some(
+        boost::asio::buffer(chunk), [this, pair, &from, &to, &chunk](const auto& error, auto got) {
+          if (frozen_) return;
+          if (error) return pair->close();
+          boost::asio::async_write(to, boost::asio::buffer(chunk.data(), got),
+                                   [this, pair, &from, &to, &chunk](const auto& failed, auto) {
+                                     if (frozen_) return;
+                                     if (failed) return pair->close();
+                                     carry(pair, from, to, chunk);
+                                   });
+        });
+  }
+
+  boost::asio::io_context io_{1};
+  tcp::endpoint target_;
+  tcp::acceptor acceptor_{io_, {boost::asio::ip::make_address_v4("127.0.0.1"), 0}};
+  std::uint16_t port_{acceptor_.local_endpoint().port()};
+  std::set<std::shared_ptr<Pair>> pairs_;
+  bool frozen_{};
+  std::thread thread_;
+};
+
+}  // namespace understudy::replication
