@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Holds the include table of the modules: who may include whose headers.
 
     config        knows nobody
