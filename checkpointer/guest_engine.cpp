@@ -1,0 +1,418 @@
+#include "checkpointer/guest_engine.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <future>
+
+#include "checkpointer/offer.hpp"
+#include "config/assert.hpp"
+#include "config/log.hpp"
+#include "netbuffer/tap_uplink.hpp"
+
+namespace understudy::checkpointer {
+namespace {
+
+Result<> need_phase(EnginePhase actual, std::initializer_list<EnginePhase> wanted,
+                    std::string_view guest, std::string_view remedy) {
+  if (std::find(wanted.begin(), wanted.end(), actual) != wanted.end()) return {};
+  return fail(ErrorKind::conflict, "guest {}: {}", guest, remedy);
+}
+
+struct Network {
+  std::vector<netbuffer::GuestNic> nics;
+  hypervisor::QemuMachine::Wiring wiring;
+};
+
+Result<Network> wire(const config::Guest& guest) {
+  Network network;
+  for (int i = 0; i < guest.nic_size(); ++i) {
+    UNDERSTUDY_TRY(auto ends, netbuffer::connect_nic());
+    network.wiring.nics.push_back(std::move(ends.second));
+    UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
+    const auto name = netbuffer::tap_name(guest.name(), static_cast<std::size_t>(i));
+    UNDERSTUDY_TRY(auto uplink, netbuffer::open_tap(name, guest.nic(i).bridge(), mac));
+    network.nics.push_back({std::move(ends.first), mac, std::move(uplink)});
+  }
+  return network;
+}
+
+/// Told to whoever asked, whatever becomes of it.
+void answer(const GuestEngine::Done& done, Result<> result) {
+  if (done) done(std::move(result));
+}
+
+}  // namespace
+
+GuestEngine::GuestEngine(std::string name, Report report)
+    : name_{std::move(name)},
+      report_{std::move(report)},
+      wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+  UNDERSTUDY_ASSERT(wake_, "an eventfd can always be had");
+  thread_ = std::thread{[this] { run(); }};
+}
+
+GuestEngine::~GuestEngine() {
+  close_output();
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  ::eventfd_write(wake_.get(), 1);
+  thread_.join();
+}
+
+// --- requests
+
+void GuestEngine::post(std::function<void()> request) {
+  {
+    const std::lock_guard lock{mutex_};
+    requests_.push_back(std::move(request));
+  }
+  ::eventfd_write(wake_.get(), 1);
+}
+
+void GuestEngine::start(const config::Guest& guest, Done done) {
+  post([this, guest, done = std::move(done)] { answer(done, do_start(guest)); });
+}
+
+void GuestEngine::protect(const replication::SenderParties& parties, Term term, Done done) {
+  post([this, parties, term, done = std::move(done)] { answer(done, do_protect(parties, term)); });
+}
+
+void GuestEngine::end_protection(const std::string& reason, Done done) {
+  post([this, reason, done = std::move(done)] { answer(done, do_end_protection(reason)); });
+}
+
+void GuestEngine::promote(Done done) {
+  post([this, done = std::move(done)] { answer(done, do_promote()); });
+}
+
+void GuestEngine::suspend(Done done) {
+  post([this, done = std::move(done)] {
+    suspended_ = true;
+    answer(done, machine_ ? machine_->pause(hypervisor::PauseFor::suspension) : Result<>{});
+  });
+}
+
+void GuestEngine::resume(Done done) {
+  post([this, done = std::move(done)] {
+    suspended_ = false;
+    due_ = now();
+    answer(done, machine_ ? machine_->resume() : Result<>{});
+  });
+}
+
+void GuestEngine::stop(Done done) {
+  close_output();
+  post([this, done = std::move(done)] {
+    do_stop();
+    answer(done, {});
+  });
+}
+
+void GuestEngine::verify(std::function<void(Result<VerifyVerdict>)> done) {
+  post([this, done = std::move(done)] {
+    if (!primary_)
+      return done(fail(ErrorKind::conflict, "guest {} is not protected from here", name_));
+    done(primary_->verify());
+  });
+}
+
+Result<std::shared_ptr<replication::ReplicaEvents>> GuestEngine::become_standby(
+    const replication::Offer& offer) {
+  auto made = std::make_shared<std::promise<Result<std::shared_ptr<Replica>>>>();
+  auto future = made->get_future();
+  post([this, &offer, made] { made->set_value(do_become_standby(offer)); });
+  auto replica = future.get();
+  if (!replica) return fail(std::move(replica).error());
+  return std::shared_ptr<replication::ReplicaEvents>{std::move(*replica)};
+}
+
+// --- output
+
+void GuestEngine::close_output() {
+  const auto network = [this] {
+    const std::lock_guard lock{mutex_};
+    return network_;
+  }();
+  if (network) network->close();
+}
+
+void GuestEngine::open_output() {
+  const auto network = [this] {
+    const std::lock_guard lock{mutex_};
+    return network_;
+  }();
+  if (network) network->open();
+}
+
+void GuestEngine::hold_output() {
+  const auto network = [this] {
+    const std::lock_guard lock{mutex_};
+    return network_;
+  }();
+  if (network) network->hold();
+}
+
+EngineStatus GuestEngine::status() const {
+  EngineStatus status;
+  std::shared_ptr<Primary> primary;
+  std::shared_ptr<Replica> replica;
+  std::shared_ptr<netbuffer::GuestNetwork> network;
+  {
+    const std::lock_guard lock{mutex_};
+    status.phase = phase_;
+    status.accelerator = accelerator_;
+    primary = primary_;
+    replica = replica_;
+    network = network_;
+  }
+  if (primary) status.primary = primary->status();
+  if (replica) status.replica = replica->status();
+  if (network) status.gate = network->status();
+  return status;
+}
+
+// --- the thread
+
+void GuestEngine::run() {
+  while (true) {
+    wait(due_);
+    handle_requests();
+    {
+      const std::lock_guard lock{mutex_};
+      if (stopping_) break;
+    }
+    handle_machine();
+    act();
+  }
+  do_stop();
+}
+
+void GuestEngine::wait(TimePoint until) {
+  std::array<pollfd, 3> waiting{pollfd{wake_.get(), POLLIN, 0}, pollfd{-1, POLLIN, 0},
+                                pollfd{-1, POLLIN, 0}};
+  if (machine_) {
+    waiting[1].fd = machine_->monitor_fd();
+    waiting[2].fd = machine_->exit_fd();
+  }
+  const auto left =
+      std::clamp<Duration>(until - std::min(now(), until), Duration{}, std::chrono::hours{1});
+  const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
+  const timespec timeout{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+  ::ppoll(waiting.data(), waiting.size(), &timeout, nullptr);
+  eventfd_t ignored{};
+  ::eventfd_read(wake_.get(), &ignored);
+}
+
+void GuestEngine::handle_requests() {
+  while (true) {
+    std::function<void()> request;
+    {
+      const std::lock_guard lock{mutex_};
+      if (requests_.empty()) return;
+      request = std::move(requests_.front());
+      requests_.pop_front();
+    }
+    due_ = now();
+    request();
+  }
+}
+
+void GuestEngine::handle_machine() {
+  if (!machine_) return;
+  for (const auto event : machine_->poll()) {
+    switch (event) {
+      case hypervisor::MachineEvent::reset:
+        log::info("guest.reset", {log::kv("guest", name_)});
+        break;
+      case hypervisor::MachineEvent::powered_off:
+        do_stop();
+        report_(GuestPoweredOff{});
+        return;
+      case hypervisor::MachineEvent::panicked:
+        return fail_guest({ErrorKind::unavailable, "the guest's kernel panicked"});
+      case hypervisor::MachineEvent::gone: return fail_guest({ErrorKind::closed, "QEMU is gone"});
+    }
+  }
+}
+
+void GuestEngine::act() {
+  if (!primary_ || suspended_) {
+    due_ = TimePoint::max();
+    return;
+  }
+  const auto next = primary_->act();
+  if (next) {
+    due_ = *next;
+  } else {
+    protection_failed(next.error());
+  }
+}
+
+// --- the work
+
+Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start) {
+  UNDERSTUDY_TRY(auto network, wire(guest));
+  UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, start, std::move(network.wiring)));
+  netbuffer::GuestNetworkEvents events;
+  events.on_output = [this](Epoch sealed) {
+    const auto primary = [this] {
+      const std::lock_guard lock{mutex_};
+      return primary_;
+    }();
+    if (primary) primary->output_waits(sealed, now());
+  };
+  events.on_guest_gone = [this](const Error&) { ::eventfd_write(wake_.get(), 1); };
+  const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
+  UNDERSTUDY_TRY(auto gate, netbuffer::GuestNetwork::start(std::move(network.nics), hold_bytes,
+                                                           std::move(events)));
+  const std::lock_guard lock{mutex_};
+  network_ = std::move(gate);
+  accelerator_ = machine_->fingerprint().accelerator;
+  return {};
+}
+
+Result<> GuestEngine::do_start(const config::Guest& guest) {
+  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::empty}, name_, "is here already"));
+  auto done = create(guest, hypervisor::Start::paused);
+  if (done) done = machine_->resume();
+  if (!done) {
+    do_stop();
+    return done;
+  }
+  log::info("guest.started",
+            {log::kv("guest", name_), log::kv("qemu", machine_->fingerprint().hypervisor),
+             log::kv("accelerator", machine_->fingerprint().accelerator),
+             log::kv("pid", machine_->pid())});
+  const std::lock_guard lock{mutex_};
+  phase_ = EnginePhase::running;
+  return {};
+}
+
+Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term term) {
+  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::running}, name_,
+                              "does not run here, or is protected already"));
+  UNDERSTUDY_CHECK(
+      check_memory(machine_->layout().bytes(), "the shadow copy of the guest's memory"));
+  Primary::Events events;
+  events.wake = [this] { ::eventfd_write(wake_.get(), 1); };
+  events.first_commit = [this](Epoch epoch) { report_(ReplicaReady{epoch}); };
+  events.lost = [this](const Error& why) { report_(BackupLost{why}); };
+  events.cancelled = [this] {
+    const std::lock_guard lock{mutex_};
+    return stopping_ || !requests_.empty();
+  };
+
+  UNDERSTUDY_TRY(auto opened,
+                 Primary::open(*machine_, *network_, machine_->guest().protection(),
+                               {parties, make_offer(*machine_, term)}, std::move(events)));
+  {
+    const std::lock_guard lock{mutex_};
+    primary_ = std::move(opened);
+    phase_ = EnginePhase::synchronising;
+  }
+  if (auto done = primary_->synchronise(); !done) {
+    static_cast<void>(do_end_protection(done.error().message));
+    return done;
+  }
+  const std::lock_guard lock{mutex_};
+  phase_ = EnginePhase::protecting;
+  return {};
+}
+
+Result<> GuestEngine::do_end_protection(const std::string& reason) {
+  const auto primary = [this] {
+    const std::lock_guard lock{mutex_};
+    return std::exchange(primary_, nullptr);
+  }();
+  if (!primary) return {};
+  auto ended = primary->end(reason);
+  if (ended && !suspended_) ended = machine_->resume();
+  log::info("protection.ended", {log::kv("guest", name_), log::kv("why", reason)});
+  const std::lock_guard lock{mutex_};
+  phase_ = EnginePhase::running;
+  return ended;
+}
+
+void GuestEngine::protection_failed(const Error& why) {
+  log::error("protection.failed", {log::kv("guest", name_), log::kv("why", why.message)});
+  if (!machine_->poll().empty()) return fail_guest(why);
+  if (auto ended = do_end_protection(why.message); !ended) return fail_guest(ended.error());
+  report_(BackupLost{why});
+}
+
+Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replication::Offer& offer) {
+  if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
+  UNDERSTUDY_CHECK(
+      need_phase(phase_, {EnginePhase::empty}, name_, "is here already, as guest or as replica"));
+  UNDERSTUDY_CHECK(check_memory(memory_for(offer), "a replica of the guest"));
+  auto created = create(offer.guest(), hypervisor::Start::incoming);
+  if (created) created = check_offer(offer, *machine_);
+  if (!created) {
+    do_stop();
+    return fail(created.error());
+  }
+  auto replica = Replica::create(
+      machine_->layout(), machine_->image(),
+      [this](const Error& why) { report_(StandbyLost{why}); },
+      [this](Epoch epoch) { report_(StandbyReady{epoch}); });
+  if (!replica) return replica;
+  const std::lock_guard lock{mutex_};
+  replica_ = *replica;
+  phase_ = EnginePhase::standby;
+  return replica;
+}
+
+Result<> GuestEngine::do_promote() {
+  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::standby}, name_, "has no replica here"));
+  if (replica_->status().committed == Epoch{}) {
+    return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
+  }
+  network_->open();
+  auto promoted = machine_->promote(replica_->devices());
+  if (!promoted) {
+    do_stop();
+    return promoted;
+  }
+  network_->announce();
+  const std::lock_guard lock{mutex_};
+  phase_ = EnginePhase::running;
+  replica_.reset();
+  return {};
+}
+
+void GuestEngine::do_stop() {
+  close_output();
+  static_cast<void>(do_end_protection("the guest is stopped"));
+  if (machine_) {
+    machine_->kill();
+    if (const auto words = machine_->complaints(); !words.empty()) {
+      log::info("qemu.said", {log::kv("guest", name_), log::kv("text", words)});
+    }
+  }
+  std::shared_ptr<netbuffer::GuestNetwork> network;
+  {
+    const std::lock_guard lock{mutex_};
+    phase_ = EnginePhase::empty;
+    network = std::exchange(network_, nullptr);
+    replica_.reset();
+  }
+  if (network) network->stop();
+  network.reset();
+  machine_.reset();
+  suspended_ = false;
+}
+
+void GuestEngine::fail_guest(const Error& why) {
+  const auto words = machine_ ? machine_->complaints() : std::string{};
+  log::error("guest.failed",
+             {log::kv("guest", name_), log::kv("why", why.message), log::kv("qemu", words)});
+  do_stop();
+  report_(GuestFailed{why});
+}
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,139 @@
+// One guest's life on this host: its machine, its network, its protection or its replica.
+//
+// A thread of its own owns the machine (QEMU dies with that thread) and does what the control plane
+// asks, one request after another. Output is ruled directly, from any thread, at once: closing
+// never waits for work that is under way. This class obeys; who may run is decided elsewhere.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <variant>
+
+#include "checkpointer/primary.hpp"
+#include "checkpointer/replica.hpp"
+#include "config/unique_fd.hpp"
+#include "hypervisor/qemu_machine.hpp"
+#include "netbuffer/guest_network.hpp"
+
+namespace understudy::checkpointer {
+
+// What happens by itself. `Error` says why.
+struct GuestPoweredOff {};
+struct GuestFailed {
+  Error why;
+};  ///< QEMU died, hangs or its guest panicked; it is dead now
+struct ReplicaReady {
+  Epoch epoch;
+};  ///< primary: the backup holds its first whole epoch
+struct BackupLost {
+  Error why;
+};  ///< primary: the session is over; output is held
+struct StandbyReady {
+  Epoch epoch;
+};  ///< backup: our replica is whole for the first time
+struct StandbyLost {
+  Error why;
+};  ///< backup: the primary ended the session
+using GuestEvent =
+    std::variant<GuestPoweredOff, GuestFailed, ReplicaReady, BackupLost, StandbyReady, StandbyLost>;
+
+enum class EnginePhase : std::uint8_t {
+  empty,
+  running,
+  synchronising,
+  protecting,
+  standby,
+  suspended
+};
+
+struct EngineStatus {
+  EnginePhase phase{EnginePhase::empty};
+  std::string accelerator;
+  std::optional<PrimaryStatus> primary;
+  std::optional<ReplicaStatus> replica;
+  std::optional<netbuffer::GateStatus> gate;
+};
+
+class GuestEngine {
+ public:
+  using Done = std::function<void(Result<>)>;      ///< called on the engine's thread, exactly once
+  using Report = std::function<void(GuestEvent)>;  ///< called on any thread; must not block
+
+  GuestEngine(std::string name, Report report);
+  ~GuestEngine();
+  GuestEngine(const GuestEngine&) = delete;
+  GuestEngine& operator=(const GuestEngine&) = delete;
+
+  // --- requests, in order; thread-safe. Each is refused with `conflict` in the wrong phase.
+  /// Boots the guest, output closed.
+  void start(const config::Guest& guest, Done done);
+  /// Full synchronisation to a backup, then epochs; done when epoch 1 is sealed.
+  void protect(const replication::SenderParties& parties, Term term, Done done);
+  /// Ends protection; the guest runs on. The gate stays as it is.
+  void end_protection(const std::string& reason, Done done);
+  /// Makes the standby machine a running guest and opens its output. Its session must have ended.
+  void promote(Done done);
+  /// Pauses the guest, or lets it go on. Idempotent.
+  void suspend(Done done);
+  void resume(Done done);
+  /// Kills whatever is here: guest, standby machine, replica. Always succeeds.
+  void stop(Done done);
+  void verify(std::function<void(Result<VerifyVerdict>)> done);
+
+  /// Starts a standby machine for this offer, and returns the replica for its session. Blocks.
+  [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> become_standby(
+      const replication::Offer& offer);
+
+  // --- output, at once; thread-safe
+  void close_output();
+  void open_output();
+  void hold_output();
+
+  [[nodiscard]] EngineStatus status() const;
+
+ private:
+  void run();
+  void post(std::function<void()> request);
+  void handle_requests();
+  void handle_machine();
+  void act();
+  void wait(TimePoint until);
+
+  [[nodiscard]] Result<> do_start(const config::Guest& guest);
+  [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
+  [[nodiscard]] Result<> do_end_protection(const std::string& reason);
+  [[nodiscard]] Result<> do_promote();
+  [[nodiscard]] Result<std::shared_ptr<Replica>> do_become_standby(const replication::Offer& offer);
+  void do_stop();
+  [[nodiscard]] Result<> create(const config::Guest& guest, hypervisor::Start start);
+  void protection_failed(const Error& why);
+  void fail_guest(const Error& why);
+
+  const std::string name_;
+  const Report report_;
+  UniqueFd wake_;
+
+  // Of the thread alone.
+  std::unique_ptr<hypervisor::QemuMachine> machine_;
+  TimePoint due_{TimePoint::max()};
+  bool suspended_{};
+
+  mutable std::mutex mutex_;  ///< for all below
+  std::deque<std::function<void()>> requests_;
+  bool stopping_{};
+  EnginePhase phase_{EnginePhase::empty};
+  std::string accelerator_;
+  std::shared_ptr<netbuffer::GuestNetwork> network_;
+  std::shared_ptr<Primary> primary_;
+  std::shared_ptr<Replica> replica_;
+
+  std::thread thread_;
+};
+
+}  // namespace understudy::checkpointer

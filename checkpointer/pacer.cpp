@@ -1,0 +1,28 @@
+#include "checkpointer/pacer.hpp"
+
+#include <algorithm>
+
+namespace understudy::checkpointer {
+
+Pacer::Decision Pacer::decide(const Pace& pace) const {
+  if (!pace.room) {
+    const auto patience = pace.resumed + settings_.interval * stretch;
+    if (pace.now < patience) return {Act::wait, patience};
+    // A broken link is not a slow one: the guest runs on with its output held, until the link is
+    // back or a quorum has decided.
+    return {pace.link_up ? Act::stall : Act::wait, pace.now + settings_.interval};
+  }
+  const auto due = pace.resumed + (pace.output_waits ? shortest() : settings_.interval);
+  return {pace.now < due ? Act::wait : Act::seal, due};
+}
+
+void Pacer::paused(Duration pause) {
+  // One long pause is weather, several are climate.
+  typical_pause_ = typical_pause_ == Duration{} ? pause : (typical_pause_ * 7 + pause) / 8;
+}
+
+Duration Pacer::shortest() const {
+  return std::clamp(typical_pause_ * guest_share, settings_.min_interval, settings_.interval);
+}
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,304 @@
+#include "checkpointer/primary.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "checkpointer/image_digest.hpp"
+#include "config/assert.hpp"
+#include "config/log.hpp"
+
+namespace understudy::checkpointer {
+namespace {
+
+constexpr std::uint64_t precopy_pages = limits::precopy_bytes_per_epoch / record_bytes_max;
+
+/// A pass of the full synchronisation that found no more than this is the last: the first epoch's
+/// pause takes the rest.
+constexpr std::uint64_t little_is_left = 2048;
+
+/// How long a backup may take to start its standby machine and answer.
+constexpr auto offer_patience = limits::qemu_start + limits::link_connect;
+
+constexpr auto verify_patience = seconds{60};
+
+constexpr auto nothing_due = seconds{1};
+
+VerifyVerdict compare(const hypervisor::RamLayout& layout, const std::vector<std::string>& here,
+                      const replication::VerifyReply& there) {
+  VerifyVerdict verdict{Epoch{there.epoch()}, {}};
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    const bool is_block = i < layout.blocks().size();
+    const bool identical = std::cmp_less(i, there.block_digest_size()) &&
+                           there.block_digest(static_cast<int>(i)) == here[i];
+    verdict.blocks.push_back({is_block ? layout.blocks()[i].name : "device state",
+                              is_block ? layout.blocks()[i].max_bytes : 0, identical});
+  }
+  return verdict;
+}
+
+}  // namespace
+
+Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate,
+                 const config::Protection& settings, Events events)
+    : machine_{machine},
+      gate_{gate},
+      events_{std::move(events)},
+      pacer_{{milliseconds{settings.interval_ms()}, milliseconds{settings.min_interval_ms()}}},
+      epochs_{settings.epochs_in_flight()} {}
+
+Primary::~Primary() {
+  if (sender_) sender_->stop("protection ended");
+}
+
+Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machine,
+                                               netbuffer::OutputGate& gate,
+                                               const config::Protection& settings,
+                                               const Target& target, Events events) {
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  std::unique_ptr<Primary> primary{new Primary{machine, gate, settings, std::move(events)}};
+  auto& self = *primary;
+  replication::SenderEvents session;
+  session.committed = [&self](Epoch epoch) { self.on_committed(epoch); };
+  session.replied = [&self](const replication::Reply& reply) {
+    const std::lock_guard lock{self.mutex_};
+    self.reply_ = reply;
+    self.changed_.notify_all();
+  };
+  session.link = [&self](replication::LinkState state, const std::string& why) {
+    log::info("link.changed",
+              {log::kv("up", state == replication::LinkState::up), log::kv("why", why)});
+    const std::lock_guard lock{self.mutex_};
+    self.link_up_ = state == replication::LinkState::up;
+    self.changed_.notify_all();
+  };
+  session.lost = [&self](const Error& why) {
+    {
+      const std::lock_guard lock{self.mutex_};
+      self.lost_ = true;
+      self.changed_.notify_all();
+    }
+    self.events_.lost(why);
+    self.events_.wake();
+  };
+  UNDERSTUDY_TRY(self.sender_,
+                 replication::CheckpointSender::open(target.parties, target.offer, offer_patience,
+                                                     std::move(session)));
+  UNDERSTUDY_CHECK(machine.track());
+  self.writer_.emplace(*self.sender_, self.events_.cancelled);
+  UNDERSTUDY_TRY(self.capture_, Capture::create(machine, *self.writer_));
+  return primary;
+}
+
+Result<> Primary::synchronise() {
+  const auto pages = machine_.layout().pages();
+  for (std::size_t pass = 1; pass <= limits::sync_passes; ++pass) {
+    writer_->begin(replication::FrameType::sync_pages, Epoch{});
+    UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
+    writer_->flush();
+    const auto found = capture_->counts().dirty_pages;
+    log::info("sync.pass",
+              {log::kv("pass", pass), log::kv("pages", found), log::kv("bytes", writer_->bytes())});
+    {
+      const std::lock_guard lock{mutex_};
+      sync_fraction_ =
+          std::max(sync_fraction_, 1.0 - static_cast<double>(found) / static_cast<double>(pages));
+    }
+    if (found <= little_is_left) break;
+    if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+  }
+  last_seal_ = now();
+  return seal();
+}
+
+Result<TimePoint> Primary::act() {
+  const auto at = now();
+  const auto moment = pace();
+  if (!moment) {
+    if (std::exchange(stalled_, std::nullopt)) UNDERSTUDY_CHECK(machine_.resume());
+    return at + nothing_due;
+  }
+  if (stalled_ && !moment->room) return at + nothing_due;
+  if (stalled_) {
+    UNDERSTUDY_CHECK(seal());
+    return now();
+  }
+  const auto decision = pacer_.decide(*moment);
+  switch (decision.act) {
+    case Pacer::Act::wait: return decision.until;
+    case Pacer::Act::stall: UNDERSTUDY_CHECK(stall()); return at + nothing_due;
+    case Pacer::Act::seal: UNDERSTUDY_CHECK(seal()); return now();
+  }
+  return at;
+}
+
+Result<> Primary::seal() {
+  UNDERSTUDY_TRY(const auto sealed, seal_paused());
+  UNDERSTUDY_CHECK(resume(sealed));
+  return send_seal(sealed);
+}
+
+Epoch Primary::running() const {
+  const std::lock_guard lock{mutex_};
+  return epochs_.running();
+}
+
+Result<Primary::Sealed> Primary::seal_paused() {
+  const auto epoch = running();
+  writer_->begin(replication::FrameType::pages, epoch);
+  if (!stalled_) UNDERSTUDY_CHECK(capture_->take(precopy_pages));
+
+  const auto paused = stalled_.value_or(now());
+  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
+  if (!std::exchange(holding_, true)) gate_.hold();
+  {
+    const std::lock_guard lock{mutex_};
+    output_waits_.reset();  // what waits now is sealed; news from here on is of the next epoch
+  }
+  gate_.seal(epoch);
+  UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
+  UNDERSTUDY_TRY(const auto devices, machine_.save_devices());
+  UNDERSTUDY_CHECK(capture_->take_devices(devices));
+  const std::lock_guard lock{mutex_};
+  epochs_.seal(paused);
+  return Sealed{epoch, devices, paused, capture_->counts()};
+}
+
+Result<> Primary::resume(const Sealed& sealed) {
+  UNDERSTUDY_CHECK(machine_.resume());
+  resumed_ = now();
+  const auto pause = resumed_ - sealed.paused;
+  if (!stalled_) pacer_.paused(pause);
+  statistics_.sealed({pause, sealed.paused - std::exchange(last_seal_, sealed.paused),
+                      sealed.counts.dirty_pages, writer_->bytes()});
+  const std::lock_guard lock{mutex_};
+  throttled_ = stalled_.has_value();
+  stalled_.reset();
+  return {};
+}
+
+Result<> Primary::send_seal(const Sealed& sealed) {
+  writer_->flush();
+  replication::Seal seal;
+  seal.set_frames(writer_->frames());
+  seal.set_pages(sealed.counts.records);
+  seal.set_device_bytes(sealed.devices.bytes.size());
+  for (const auto used : sealed.devices.used_bytes) seal.add_used_bytes(used);
+  return writer_->message(replication::FrameType::seal, sealed.epoch, seal);
+}
+
+Result<> Primary::stall() {
+  const auto since = now();
+  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::suspension));
+  stalled_ = since;
+  const std::lock_guard lock{mutex_};
+  throttled_ = true;
+  return {};
+}
+
+std::optional<Pace> Primary::pace() const {
+  const std::lock_guard lock{mutex_};
+  if (lost_) return std::nullopt;
+  return Pace{now(), resumed_, output_waits_, epochs_.may_seal(), link_up_};
+}
+
+void Primary::output_waits(Epoch sealed, TimePoint since) {
+  {
+    const std::lock_guard lock{mutex_};
+    // News of an epoch that was sealed meanwhile is none.
+    if (output_waits_ || sealed.next() < epochs_.running()) return;
+    output_waits_ = since;
+  }
+  events_.wake();
+}
+
+void Primary::on_committed(Epoch epoch) {
+  gate_.release(epoch);  // first of all: the guest's clients wait
+  bool first = false;
+  bool made_room = false;
+  {
+    const std::lock_guard lock{mutex_};
+    first = epochs_.committed() == Epoch{};
+    made_room = !epochs_.may_seal();
+    last_commit_ = now();
+    const auto took = epochs_.commit(epoch, last_commit_);
+    // The session checks what the backup says before it tells us.
+    UNDERSTUDY_ASSERT(took.has_value(), "only sealed epochs are committed");
+    for (const auto latency : *took) statistics_.committed(latency);
+    changed_.notify_all();
+  }
+  if (first) events_.first_commit(epoch);
+  if (made_room) events_.wake();
+}
+
+Result<VerifyVerdict> Primary::verify() {
+  {
+    std::unique_lock lock{mutex_};
+    changed_.wait_for(lock, verify_patience, [this] { return epochs_.may_seal() || lost_; });
+    if (!epochs_.may_seal() || lost_)
+      return fail(ErrorKind::timed_out, "the backup does not keep up");
+    reply_.reset();
+  }
+  UNDERSTUDY_TRY(const auto sealed, seal_paused());
+  UNDERSTUDY_CHECK(send_seal(sealed));
+  replication::Request request;
+  request.set_id(sealed.epoch.value());
+  request.mutable_verify();
+  UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, sealed.epoch, request));
+  const auto here = digest_here(sealed);
+  const auto reply = await_reply(request.id());
+  UNDERSTUDY_CHECK(resume(sealed));
+  UNDERSTUDY_CHECK(here);
+  UNDERSTUDY_CHECK(reply);
+  return compare(machine_.layout(), *here, reply->verify());
+}
+
+Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
+  ImageDigest digest{machine_.layout()};
+  UNDERSTUDY_CHECK(machine_.read([&](PageIndex first, std::span<const std::byte> contents) {
+    digest.add(first, contents);
+    return Result<>{};
+  }));
+  auto rest = sealed.devices.bytes;
+  for (PageIndex page{machine_.layout().pages()}; !rest.empty(); page = page.next()) {
+    std::array<std::byte, page_bytes> padded{};
+    const auto size = std::min(rest.size(), page_bytes);
+    std::copy_n(rest.begin(), size, padded.begin());
+    digest.add(page, padded);
+    rest = rest.subspan(size);
+  }
+  return digest.finish();
+}
+
+Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
+  std::unique_lock lock{mutex_};
+  const auto answered = [this, id] { return lost_ || (reply_ && reply_->id() == id); };
+  if (!changed_.wait_for(lock, verify_patience, answered)) {
+    return fail(ErrorKind::timed_out, "the backup did not answer");
+  }
+  if (lost_) return fail(ErrorKind::closed, "the backup went away");
+  if (!reply_->has_verify())
+    return fail(ErrorKind::unavailable, "the backup says: {}", reply_->failed());
+  return *reply_;
+}
+
+PrimaryStatus Primary::status() const {
+  PrimaryStatus status;
+  status.epochs = statistics_.summary();
+  status.link = sender_->status();
+  const std::lock_guard lock{mutex_};
+  status.committed = epochs_.committed();
+  status.last_commit = last_commit_;
+  status.sync_fraction = sync_fraction_;
+  status.throttled = throttled_;
+  status.link_up = link_up_;
+  return status;
+}
+
+Result<> Primary::end(const std::string& reason) {
+  sender_->stop(reason);
+  if (std::exchange(stalled_, std::nullopt)) UNDERSTUDY_CHECK(machine_.resume());
+  return {};
+}
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,142 @@
+// Protection of one running guest: full synchronisation while it runs, then epoch after epoch.
+//
+//   execute → pre-copy (still running) → pause → barrier → harvest → devices → resume → send → ack
+//   → release
+//
+// The engine's thread calls everything but `status`; commits arrive on the session's thread and
+// release the guest's output from there, so that a commit never waits for a pause that is under
+// way.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "checkpointer/capture.hpp"
+#include "checkpointer/epoch_machine.hpp"
+#include "checkpointer/epoch_statistics.hpp"
+#include "checkpointer/frame_writer.hpp"
+#include "checkpointer/pacer.hpp"
+#include "config/config.pb.h"
+#include "hypervisor/machine.hpp"
+#include "netbuffer/output_gate.hpp"
+#include "replication/checkpoint_sender.hpp"
+
+namespace understudy::checkpointer {
+
+struct PrimaryStatus {
+  Epoch committed;
+  TimePoint last_commit;
+  double sync_fraction{};  ///< of the full synchronisation, an estimate
+  bool throttled{};        ///< the backup or the link is slower than the guest writes
+  bool link_up{};
+  EpochSummary epochs;
+  replication::SenderStatus link;
+};
+
+struct BlockVerdict {
+  std::string name;
+  std::uint64_t bytes;
+  bool identical;
+};
+
+struct VerifyVerdict {
+  Epoch epoch;
+  std::vector<BlockVerdict> blocks;
+};
+
+class Primary {
+ public:
+  struct Events {
+    std::function<void()> wake;               ///< something changed: call `act` again
+    std::function<void(Epoch)> first_commit;  ///< the replica is fit to be promoted
+    std::function<void(const Error&)> lost;   ///< the session is over; output stays held
+    std::function<bool()> cancelled;          ///< asked while the link makes us wait
+  };
+
+  struct Target {
+    replication::SenderParties parties;
+    replication::Offer offer;
+  };
+
+  /// Starts tracking and opens the session; the backup starts its standby machine meanwhile.
+  [[nodiscard]] static Result<std::unique_ptr<Primary>> open(hypervisor::ActiveMachine& machine,
+                                                             netbuffer::OutputGate& gate,
+                                                             const config::Protection& settings,
+                                                             const Target& target, Events events);
+  ~Primary();
+  Primary(const Primary&) = delete;
+  Primary& operator=(const Primary&) = delete;
+
+  /// Copies everything while the guest runs, pass after pass, until little is left. Then holds
+  /// output and seals epoch 1.
+  [[nodiscard]] Result<> synchronise();
+
+  /// Does what is due; returns when to be called again at the latest. An error means that capture
+  /// has failed: protection must end.
+  [[nodiscard]] Result<TimePoint> act();
+
+  /// The epoch after `sealed` has held its first packet. Any thread.
+  void output_waits(Epoch sealed, TimePoint since);
+
+  /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
+  /// Blocks the guest for the time it takes to read its memory.
+  [[nodiscard]] Result<VerifyVerdict> verify();
+
+  [[nodiscard]] PrimaryStatus status() const;
+
+  /// Ends the session; the guest runs on (a stalled one is resumed), the gate stays as it is.
+  [[nodiscard]] Result<> end(const std::string& reason);
+
+ private:
+  Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate,
+          const config::Protection& settings, Events events);
+
+  /// An epoch whose guest is still paused.
+  struct Sealed {
+    Epoch epoch;
+    hypervisor::DeviceState devices;
+    TimePoint paused;
+    CaptureCounts counts;
+  };
+  [[nodiscard]] Epoch running() const;
+  [[nodiscard]] Result<Sealed> seal_paused();
+  [[nodiscard]] Result<> send_seal(const Sealed& sealed);
+  [[nodiscard]] Result<> resume(const Sealed& sealed);
+  [[nodiscard]] Result<> seal();
+  [[nodiscard]] Result<> stall();
+  [[nodiscard]] Result<std::vector<std::string>> digest_here(const Sealed& sealed);
+  [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
+  /// nullopt: the session is over.
+  [[nodiscard]] std::optional<Pace> pace() const;
+  void on_committed(Epoch epoch);
+
+  hypervisor::ActiveMachine& machine_;
+  netbuffer::OutputGate& gate_;
+  Events events_;
+  Pacer pacer_;
+  std::unique_ptr<replication::CheckpointSender> sender_;
+  std::optional<FrameWriter> writer_;
+  std::optional<Capture> capture_;
+  bool holding_{};                    ///< the gate holds since the first pause
+  std::optional<TimePoint> stalled_;  ///< paused since, for want of room
+  TimePoint resumed_;
+  TimePoint last_seal_;
+  EpochStatistics statistics_;
+
+  mutable std::mutex mutex_;  ///< for all below: shared with the session's thread
+  std::condition_variable changed_;
+  EpochMachine epochs_;
+  TimePoint last_commit_;
+  std::optional<TimePoint> output_waits_;
+  std::optional<replication::Reply> reply_;
+  double sync_fraction_{};
+  bool link_up_{true};
+  bool lost_{};
+  bool throttled_{};
+};
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,121 @@
+#include "checkpointer/replica.hpp"
+
+#include <utility>
+
+#include "checkpointer/capture.hpp"
+#include "checkpointer/image_digest.hpp"
+#include "config/assert.hpp"
+#include "config/limits.hpp"
+
+namespace understudy::checkpointer {
+
+Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& layout,
+                                                 std::span<std::byte> image,
+                                                 std::function<void(const Error&)> on_over,
+                                                 std::function<void(Epoch)> on_first_commit) {
+  UNDERSTUDY_ASSERT(image.size() == layout.bytes(), "the image has the layout's size");
+  UNDERSTUDY_TRY(auto device_area, Mapping::anonymous(limits::device_state_bytes));
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  return std::shared_ptr<Replica>{new Replica{layout, image, std::move(device_area),
+                                              std::move(on_over), std::move(on_first_commit)}};
+}
+
+Replica::Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image,
+                 Mapping device_area, std::function<void(const Error&)> on_over,
+                 std::function<void(Epoch)> on_first_commit)
+    : layout_{layout},
+      image_{image, device_area.bytes()},
+      device_area_{std::move(device_area)},
+      touched_(image_.pages()),
+      on_over_{std::move(on_over)},
+      on_first_commit_{std::move(on_first_commit)} {}
+
+Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
+  UNDERSTUDY_CHECK(on_check(payload));
+  apply_records(payload, image_, [this](std::uint64_t page) { touched_[page] = true; });
+  return {};
+}
+
+Result<> Replica::on_check(std::span<const std::byte> payload) {
+  UNDERSTUDY_CHECK(check_records(payload, image_.pages()));
+  return {};
+}
+
+Result<> Replica::on_check_seal(const replication::Seal& seal) {
+  const auto& blocks = layout_.blocks();
+  if (seal.device_bytes() == 0 || seal.device_bytes() > limits::device_state_bytes) {
+    return fail(ErrorKind::protocol, "{} bytes of device state; 1 to {} are possible",
+                seal.device_bytes(), limits::device_state_bytes);
+  }
+  if (std::cmp_not_equal(seal.used_bytes_size(), blocks.size())) {
+    return fail(ErrorKind::protocol, "the seal speaks of {} RAM blocks; there are {}",
+                seal.used_bytes_size(), blocks.size());
+  }
+  for (int i = 0; i < seal.used_bytes_size(); ++i) {
+    const auto& block = blocks[static_cast<std::size_t>(i)];
+    if (seal.used_bytes(i) > block.max_bytes) {
+      return fail(ErrorKind::protocol, "RAM block {} cannot hold {} bytes", block.name,
+                  seal.used_bytes(i));
+    }
+  }
+  return {};
+}
+
+void Replica::on_commit(const replication::StagedEpoch& epoch) {
+  for (const auto& payload : epoch.payloads) {
+    apply_records(payload, image_, [this](std::uint64_t page) { touched_[page] = true; });
+  }
+  last_seal_ = epoch.seal;
+  bool first = false;
+  {
+    const std::lock_guard lock{mutex_};
+    UNDERSTUDY_ASSERT(epoch.epoch == status_.committed.next(),
+                      "epochs are applied in order, none left out");
+    first = status_.committed == Epoch{};
+    status_.committed = epoch.epoch;
+    status_.last_commit = now();
+  }
+  if (first) on_first_commit_(epoch.epoch);
+}
+
+replication::Reply Replica::on_request(const replication::Request& request) {
+  replication::Reply reply;
+  reply.set_id(request.id());
+  if (!request.has_verify()) {
+    reply.set_failed("this backup does not know such a request");
+    return reply;
+  }
+  reply.mutable_verify()->set_epoch(status().committed.value());
+  for (const auto& block : digest()) reply.mutable_verify()->add_block_digest(block);
+  return reply;
+}
+
+void Replica::on_end(const Error& reason) {
+  {
+    const std::lock_guard lock{mutex_};
+    status_.over = true;
+    status_.why_over = reason.message;
+  }
+  on_over_(reason);
+}
+
+ReplicaStatus Replica::status() const {
+  const std::lock_guard lock{mutex_};
+  return status_;
+}
+
+hypervisor::DeviceState Replica::devices() const {
+  return {device_area_.bytes().first(last_seal_.device_bytes()),
+          {last_seal_.used_bytes().begin(), last_seal_.used_bytes().end()}};
+}
+
+std::vector<std::string> Replica::digest() const {
+  ImageDigest digest{layout_};
+  const auto used_device_pages = (last_seal_.device_bytes() + page_bytes - 1) / page_bytes;
+  for (std::uint64_t page = 0; page < layout_.pages() + used_device_pages; ++page) {
+    if (touched_[page]) digest.add(PageIndex{page}, {image_.page(page), page_bytes});
+  }
+  return digest.finish();
+}
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,62 @@
+// The backup's image of a guest: whole epochs, applied in order, and nothing else.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "checkpointer/page_codec.hpp"
+#include "config/clock.hpp"
+#include "config/mapping.hpp"
+#include "hypervisor/machine.hpp"
+#include "replication/replication_server.hpp"
+
+namespace understudy::checkpointer {
+
+/// What of a replica others may know.
+struct ReplicaStatus {
+  Epoch committed;  ///< 0: still synchronising; not fit to be promoted
+  TimePoint last_commit;
+  bool over{};  ///< the session has ended
+  std::string why_over;
+};
+
+/// The session's thread calls the events; `status` any thread; `devices` after the session has
+/// ended.
+class Replica final : public replication::ReplicaEvents {
+ public:
+  /// Writes into `image`, which must outlive the session.
+  [[nodiscard]] static Result<std::shared_ptr<Replica>> create(
+      const hypervisor::RamLayout& layout, std::span<std::byte> image,
+      std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit);
+
+  Result<> on_sync_pages(std::span<const std::byte> payload) override;
+  Result<> on_check(std::span<const std::byte> payload) override;
+  Result<> on_check_seal(const replication::Seal& seal) override;
+  void on_commit(const replication::StagedEpoch& epoch) override;
+  replication::Reply on_request(const replication::Request& request) override;
+  void on_end(const Error& reason) override;
+
+  [[nodiscard]] ReplicaStatus status() const;
+
+  /// Device state of the last commit.
+  [[nodiscard]] hypervisor::DeviceState devices() const;
+
+ private:
+  Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
+          std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit);
+
+  [[nodiscard]] std::vector<std::string> digest() const;
+
+  hypervisor::RamLayout layout_;
+  ImageView image_;
+  Mapping device_area_;
+  std::vector<bool> touched_;  ///< pages that were ever written: all others are zero
+  replication::Seal last_seal_;
+  std::function<void(const Error&)> on_over_;
+  std::function<void(Epoch)> on_first_commit_;
+
+  mutable std::mutex mutex_;
+  ReplicaStatus status_;
+};
+
+}  // namespace understudy::checkpointer

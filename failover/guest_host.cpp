@@ -1,0 +1,339 @@
+#include "failover/guest_host.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+
+#include "config/log.hpp"
+
+namespace understudy::failover {
+namespace {
+
+std::uint64_t unix_us() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<microseconds>(since).count());
+}
+
+std::uint64_t count_us(Duration duration) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(in_microseconds(duration).count(), 0));
+}
+
+control::Quantiles to_message(const checkpointer::Quantiles& quantiles) {
+  control::Quantiles message;
+  message.set_count(quantiles.count);
+  message.set_p50(quantiles.p50);
+  message.set_p99(quantiles.p99);
+  message.set_max(quantiles.max);
+  message.set_last(quantiles.last);
+  return message;
+}
+
+}  // namespace
+
+GuestHost::GuestHost(std::string name, Daemon& daemon)
+    : name_{std::move(name)},
+      daemon_{daemon},
+      role_{name_, daemon.settings.this_node()},
+      engine_{name_, [this](const checkpointer::GuestEvent& event) {
+                post([this, event] { on_engine_event(event); });
+              }} {}
+
+void GuestHost::post(std::function<void()> work) {
+  boost::asio::post(daemon_.io, [this, work = std::move(work)] {
+    work();
+    decide();
+  });
+}
+
+void GuestHost::decide() {
+  for (const auto& action : role_.decide(daemon_.book, now())) perform(action);
+}
+
+void GuestHost::on_view(const View& view) {
+  const auto record = daemon_.book.decided(name_);
+  if (role_.presence() != Presence::standby || record.active == nobody || view.has(record.active))
+    return;
+  outage_.Clear();
+  outage_.set_lost_view_unix_us(unix_us());
+}
+
+void GuestHost::tick() {
+  const auto status = engine_.status();
+  if (status.primary) role_.link(status.primary->link_up, now());
+  if (call_ && call_->request().has_protect() && status.primary) {
+    const bool whole = status.primary->committed != Epoch{};
+    call_->progress(whole ? "recording the backup" : "synchronising memory",
+                    status.primary->sync_fraction);
+  }
+  decide();
+}
+
+// --- what happens by itself
+
+void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
+  using namespace checkpointer;
+  struct Tell {
+    GuestRole& role;
+    void operator()(const GuestPoweredOff&) const { role.guest_powered_off(); }
+    void operator()(const GuestFailed& failed) const { role.guest_failed(failed.why.message); }
+    void operator()(const ReplicaReady&) const { role.replica_ready(); }
+    void operator()(const BackupLost& lost) const { role.protection_lost(lost.why.message); }
+    void operator()(const StandbyReady&) const { role.standby_ready(); }
+    void operator()(const StandbyLost&) const { role.standby_lost(now()); }
+  };
+  std::visit(Tell{role_}, event);
+}
+
+Result<std::shared_ptr<replication::ReplicaEvents>> GuestHost::accept(
+    const replication::Offer& offer) {
+  auto replica = engine_.become_standby(offer);
+  if (replica) {
+    post([this, term = Term{offer.term()}] { role_.standby_made(term); });
+  }
+  return replica;
+}
+
+// --- requests
+
+void GuestHost::begin(std::shared_ptr<ControlCall> call, const Result<>& accepted) {
+  if (!accepted) return call->fail(accepted.error());
+  call_ = std::move(call);
+  decide();
+}
+
+void GuestHost::start(std::shared_ptr<ControlCall> call) {
+  begin(std::move(call), role_.start(daemon_.book));
+}
+void GuestHost::stop(std::shared_ptr<ControlCall> call) {
+  begin(std::move(call), role_.stop(daemon_.book));
+}
+void GuestHost::unprotect(std::shared_ptr<ControlCall> call) {
+  begin(std::move(call), role_.unprotect(daemon_.book));
+}
+
+void GuestHost::protect(std::shared_ptr<ControlCall> call) {
+  const auto& backup = call->request().protect().backup();
+  const auto* host = daemon_.settings.find_host(backup);
+  if (host == nullptr) {
+    return call->fail(
+        {ErrorKind::invalid, fmt::format("there is no host \"{}\" in the configuration", backup)});
+  }
+  if (host->node_id() == daemon_.settings.this_node().value()) {
+    return call->fail({ErrorKind::invalid,
+                       fmt::format("host {} cannot be its own backup; name another host", backup)});
+  }
+  if (host->replication_address().empty()) {
+    return call->fail(
+        {ErrorKind::invalid,
+         fmt::format("host {} is a witness and keeps no guests; name another host", backup)});
+  }
+  auto accepted = role_.protect(daemon_.book, NodeId{host->node_id()});
+  begin(std::move(call), accepted);
+}
+
+void GuestHost::verify(std::shared_ptr<ControlCall> call) {
+  call->progress("comparing every page with the replica", -1);
+  // The call goes back to the io_context's thread with its answer: it may be released there only.
+  engine_.verify(
+      [this, call = std::move(call)](Result<checkpointer::VerifyVerdict> verdict) mutable {
+        boost::asio::post(daemon_.io, [call = std::move(call), verdict = std::move(verdict)] {
+          if (!verdict) return call->fail(verdict.error());
+          control::Reply reply;
+          auto& message = *reply.mutable_verification();
+          message.set_epoch(verdict->epoch.value());
+          for (const auto& block : verdict->blocks) {
+            auto& one = *message.add_block();
+            one.set_name(block.name);
+            one.set_bytes(block.bytes);
+            one.set_identical(block.identical);
+          }
+          call->finish(std::move(reply));
+        });
+      });
+}
+
+// --- actions
+
+void GuestHost::perform(const Action& action) {
+  std::visit([this](const auto& one) { perform(one); }, action);
+}
+
+void GuestHost::perform(const act::Propose& action) {
+  log::info("record.proposed",
+            {log::kv("guest", name_), log::kv("active", host_name(action.next.active)),
+             log::kv("backup", host_name(action.next.backup)), log::kv("why", role_.detail())});
+  daemon_.send(daemon_.book.propose(name_, action.next));
+}
+
+void GuestHost::perform(const act::StartGuest&) {
+  const auto* guest = daemon_.settings.find_guest(name_);
+  if (guest == nullptr) {
+    return post([this] {
+      role_.started(
+          fail(ErrorKind::invalid, "guest {} is not in this host's configuration", name_));
+    });
+  }
+  engine_.start(*guest, [this](Result<> outcome) {
+    post([this, outcome = std::move(outcome)] { role_.started(outcome); });
+  });
+}
+
+void GuestHost::perform(const act::StopGuest& action) {
+  log::info("guest.removed", {log::kv("guest", name_), log::kv("why", action.why)});
+  engine_.stop([this](const Result<>&) { post([this] { role_.stopped(); }); });
+}
+
+void GuestHost::perform(const act::EndSession& action) {
+  daemon_.end_session(name_, action.why);
+}
+
+void GuestHost::perform(const act::Promote&) {
+  decided_at_ = now();
+  outage_.set_decision_unix_us(unix_us());
+  log::info("promotion.decided", {log::kv("guest", name_)});
+  engine_.promote([this](Result<> outcome) {
+    const auto at = now();
+    const auto at_unix_us = unix_us();
+    post([this, outcome = std::move(outcome), at, at_unix_us] {
+      if (outcome) {
+        outage_.set_running_unix_us(at_unix_us);
+        outage_.set_promote_us(count_us(at - decided_at_));
+        log::info("promotion.done", {log::kv("guest", name_), log::kv("us", outage_.promote_us())});
+      } else {
+        log::error("promotion.failed",
+                   {log::kv("guest", name_), log::kv("why", outcome.error().message)});
+      }
+      role_.promoted(outcome);
+    });
+  });
+}
+
+void GuestHost::perform(const act::Protect& action) {
+  const auto& settings = daemon_.settings;
+  const auto* backup = settings.find_host(action.backup);
+  auto endpoint = parse_endpoint(backup->replication_address());
+  if (!endpoint)
+    return post([this, why = endpoint.error().message] { role_.protection_lost(why); });
+  const replication::SenderParties parties{settings.config().cluster(), settings.this_host().name(),
+                                           backup->name(), *endpoint};
+  engine_.protect(parties, action.term, [this](Result<> outcome) {
+    if (outcome) return;
+    post([this, why = outcome.error().message] { role_.protection_lost(why); });
+  });
+}
+
+void GuestHost::perform(const act::EndProtection& action) {
+  engine_.end_protection(action.why,
+                         [this](const Result<>&) { post([this] { role_.protection_ended(); }); });
+}
+
+void GuestHost::perform(const act::Suspend&) {
+  log::warning("guest.suspended", {log::kv("guest", name_), log::kv("why", role_.detail())});
+  engine_.suspend(nullptr);
+}
+
+void GuestHost::perform(const act::Resume&) {
+  log::info("guest.resumed", {log::kv("guest", name_)});
+  engine_.resume(nullptr);
+}
+
+void GuestHost::perform(const act::SetOutput& action) {
+  switch (action.output) {
+    case Output::closed: return engine_.close_output();
+    case Output::holding: return engine_.hold_output();
+    case Output::open: return engine_.open_output();
+  }
+}
+
+void GuestHost::perform(const act::Answer& action) {
+  const auto call = std::exchange(call_, nullptr);
+  if (!call) return;
+  if (!action.result) return call->fail(action.result.error());
+  const auto where =
+      call->request().has_protect() ? " to " + call->request().protect().backup() : "";
+  call->done(fmt::format("guest {} {}{}", name_, *action.result, where));
+}
+
+// --- status
+
+std::string GuestHost::host_name(NodeId node) const {
+  if (node == nobody) return "";
+  const auto* host = daemon_.settings.find_host(node);
+  return host == nullptr ? fmt::format("node {}", node) : host->name();
+}
+
+control::Guest GuestHost::report() const {
+  control::Guest guest;
+  guest.set_name(name_);
+  const auto record = daemon_.book.decided(name_);
+  guest.set_term(record.term.value());
+  guest.set_active_host(host_name(record.active));
+  guest.set_backup_host(
+      host_name(record.backup != nobody ? record.backup : role_.protection_target()));
+  guest.set_detail(role_.detail());
+  if (outage_.lost_view_unix_us() != 0) *guest.mutable_last_failover() = outage_;
+  report_state(guest);
+  const auto status = engine_.status();
+  guest.set_accelerator(status.accelerator);
+  report_protection(guest, status);
+  return guest;
+}
+
+void GuestHost::report_state(control::Guest& guest) const {
+  const auto record = daemon_.book.decided(name_);
+  switch (role_.presence()) {
+    case Presence::none:
+    case Presence::stopping:
+      guest.set_state(role_.failed() ? control::FAILED : control::STOPPED);
+      break;
+    case Presence::starting: guest.set_state(control::STARTING); break;
+    case Presence::promoting: guest.set_state(control::PROMOTING); break;
+    case Presence::standby:
+      guest.set_state(record.backup == daemon_.settings.this_node() ? control::PROTECTED
+                                                                    : control::SYNCHRONISING);
+      break;
+    case Presence::running:
+      if (role_.suspended()) {
+        guest.set_state(control::SUSPENDED);
+      } else if (record.backup != nobody) {
+        guest.set_state(control::PROTECTED);
+      } else {
+        guest.set_state(role_.protecting() ? control::SYNCHRONISING : control::UNPROTECTED);
+      }
+  }
+}
+
+void GuestHost::report_protection(control::Guest& guest,
+                                  const checkpointer::EngineStatus& status) const {
+  const auto at = now();
+  if (status.replica && status.replica->committed != Epoch{}) {
+    guest.set_epoch(status.replica->committed.value());
+    guest.set_commit_age_us(count_us(at - status.replica->last_commit));
+  }
+  if (status.gate) {
+    guest.set_held_packets(status.gate->held_packets);
+    guest.set_held_bytes(status.gate->held_bytes);
+    auto& hold = *guest.mutable_hold_us();
+    hold.set_p50(static_cast<double>(count_us(status.gate->hold_p50)));
+    hold.set_p99(static_cast<double>(count_us(status.gate->hold_p99)));
+    hold.set_max(static_cast<double>(count_us(status.gate->hold_max)));
+  }
+  if (!status.primary) return;
+  const auto& primary = *status.primary;
+  guest.set_epoch(primary.committed.value());
+  if (primary.committed != Epoch{}) guest.set_commit_age_us(count_us(at - primary.last_commit));
+  *guest.mutable_pause_us() = to_message(primary.epochs.pause_us);
+  *guest.mutable_commit_latency_us() = to_message(primary.epochs.commit_latency_us);
+  guest.set_pages_per_epoch(primary.epochs.pages_per_epoch);
+  guest.set_bytes_per_epoch(primary.epochs.bytes_per_epoch);
+  guest.set_epochs_per_second_milli(
+      static_cast<std::uint64_t>(primary.epochs.epochs_per_second * 1000));
+  guest.set_sync_fraction(primary.sync_fraction);
+  guest.set_throttled(primary.throttled);
+  const auto* backup = daemon_.settings.find_host(role_.protection_target());
+  guest.set_link(fmt::format("tcp {} {}", backup == nullptr ? "" : backup->replication_address(),
+                             primary.link_up ? "up" : "down"));
+}
+
+}  // namespace understudy::failover

@@ -1,0 +1,88 @@
+// One guest on this host: its role (which decides), its engine (which does) and the operator's call
+// that waits for both. Runs on the io_context's thread, but for `accept`.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+
+#include "checkpointer/guest_engine.hpp"
+#include "config/settings.hpp"
+#include "failover/control.pb.h"
+#include "failover/control_server.hpp"
+#include "failover/guest_role.hpp"
+#include "failover/record.hpp"
+
+namespace understudy::failover {
+
+class GuestHost {
+ public:
+  /// What a guest needs of its daemon; must outlive it.
+  struct Daemon {
+    boost::asio::io_context& io;
+    const Settings& settings;
+    RecordBook& book;
+    std::function<void(const peer::Message&)> send;
+    /// Ends the replica's session: nothing is acknowledged afterwards.
+    std::function<void(const std::string& guest, const std::string& why)> end_session;
+  };
+
+  GuestHost(std::string name, Daemon& daemon);
+
+  /// Lets the role look at everything anew, and does what it says.
+  void decide();
+  /// A view has come: notes the moment if our replica's active host is missing in it.
+  void on_view(const View& view);
+  void tick();
+
+  void start(std::shared_ptr<ControlCall> call);
+  void stop(std::shared_ptr<ControlCall> call);
+  void protect(std::shared_ptr<ControlCall> call);
+  void unprotect(std::shared_ptr<ControlCall> call);
+  void verify(std::shared_ptr<ControlCall> call);
+
+  /// A primary's offer. Any thread; starts a standby machine.
+  [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> accept(
+      const replication::Offer& offer);
+
+  /// For the status; first hand if the guest runs here.
+  [[nodiscard]] control::Guest report() const;
+  [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
+
+  /// At the end of the daemon: output closed at once.
+  void close_output() { engine_.close_output(); }
+
+ private:
+  void post(std::function<void()> work);
+  void on_engine_event(const checkpointer::GuestEvent& event);
+  void begin(std::shared_ptr<ControlCall> call, const Result<>& accepted);
+  void report_state(control::Guest& guest) const;
+  void report_protection(control::Guest& guest, const checkpointer::EngineStatus& status) const;
+  [[nodiscard]] std::string host_name(NodeId node) const;
+
+  void perform(const Action& action);
+  void perform(const act::Propose& action);
+  void perform(const act::StartGuest& action);
+  void perform(const act::StopGuest& action);
+  void perform(const act::EndSession& action);
+  void perform(const act::Promote& action);
+  void perform(const act::Protect& action);
+  void perform(const act::EndProtection& action);
+  void perform(const act::Suspend& action);
+  void perform(const act::Resume& action);
+  void perform(const act::SetOutput& action);
+  void perform(const act::Answer& action);
+
+  const std::string name_;
+  Daemon& daemon_;
+  GuestRole role_;
+  std::shared_ptr<ControlCall> call_;
+  control::Outage outage_;
+  TimePoint decided_at_;
+  checkpointer::GuestEngine engine_;  ///< last: its thread ends before anything it reports to
+};
+
+}  // namespace understudy::failover

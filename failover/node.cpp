@@ -1,0 +1,303 @@
+#include "failover/node.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "config/limits.hpp"
+#include "config/log.hpp"
+
+namespace understudy::failover {
+namespace {
+
+constexpr auto cpg_group = "understudy";
+
+/// A ring that takes longer than this to exchange its records has lost a message on the way.
+constexpr auto reminder_period = milliseconds{500};
+
+std::vector<NodeId> host_ids(const Settings& settings) {
+  std::vector<NodeId> ids;
+  for (const auto& host : settings.config().host()) ids.emplace_back(host.node_id());
+  return ids;
+}
+
+/// The guest that a request is about; empty for requests about none.
+std::string guest_of(const control::Request& request) {
+  switch (request.what_case()) {
+    case control::Request::kStart: return request.start().guest();
+    case control::Request::kStop: return request.stop().guest();
+    case control::Request::kProtect: return request.protect().guest();
+    case control::Request::kUnprotect: return request.unprotect().guest();
+    case control::Request::kVerify: return request.verify().guest();
+    default: return {};
+  }
+}
+
+}  // namespace
+
+Node::Node(boost::asio::io_context& io, Settings settings)
+    : io_{io},
+      settings_{std::move(settings)},
+      book_{settings_.this_node(), host_ids(settings_)},
+      daemon_{io_, settings_, book_, [this](const peer::Message& message) { send(message); },
+              [this](const std::string& name, const std::string& why) {
+                if (replication_) replication_->end_session(name, why);
+              }},
+      timer_{io} {}
+
+Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  std::unique_ptr<Node> node{new Node{io, std::move(settings)}};
+  UNDERSTUDY_CHECK(node->listen());
+  for (const auto& guest : node->settings_.config().guest())
+    static_cast<void>(node->guest(guest.name()));
+  node->membership_ = CorosyncMembership::start(io, cpg_group, *node);
+  node->tick();
+  return node;
+}
+
+Result<> Node::listen() {
+  const auto& host = settings_.this_host();
+  if (!host.replication_address().empty()) {
+    UNDERSTUDY_TRY(const auto endpoint, parse_endpoint(host.replication_address()));
+    auto accept =
+        [this](const replication::Offer& offer,
+               const std::string& from) -> Result<std::shared_ptr<replication::ReplicaEvents>> {
+      if (!valid_name(offer.guest().name()))
+        return fail(ErrorKind::invalid, "the guest has no valid name");
+      log::info("replica.offered", {log::kv("guest", offer.guest().name()), log::kv("from", from)});
+      return guest(offer.guest().name()).accept(offer);
+    };
+    UNDERSTUDY_TRY(replication_,
+                   replication::ReplicationServer::listen(endpoint, settings_.config().cluster(),
+                                                          host.name(), std::move(accept)));
+  }
+  UNDERSTUDY_TRY(control_, ControlServer::listen(
+                               io_, settings_.config().control_socket(),
+                               [this](std::shared_ptr<ControlCall> call) { on_call(call); }));
+  return {};
+}
+
+Node::~Node() {
+  stop();
+}
+
+void Node::stop() {
+  if (std::exchange(stopped_, true)) return;
+  for (auto* one : guests()) one->close_output();
+  timer_.cancel();
+  if (control_) control_->stop();
+  if (replication_) replication_->stop();
+  {
+    const std::lock_guard lock{mutex_};
+    guests_.clear();  // kills their machines
+  }
+  if (membership_) membership_->stop();
+}
+
+GuestHost& Node::guest(const std::string& name) {
+  const std::lock_guard lock{mutex_};
+  auto& found = guests_[name];
+  if (!found) found = std::make_unique<GuestHost>(name, daemon_);
+  return *found;
+}
+
+std::vector<GuestHost*> Node::guests() const {
+  const std::lock_guard lock{mutex_};
+  std::vector<GuestHost*> all;
+  for (const auto& [name, one] : guests_) all.push_back(one.get());
+  return all;
+}
+
+// --- the cluster
+
+void Node::send(const peer::Message& message) {
+  std::vector<std::byte> bytes(message.ByteSizeLong());
+  message.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()));
+  membership_->send(std::move(bytes));
+}
+
+void Node::send(const RecordBook::Messages& messages) {
+  for (const auto& message : messages) send(message);
+}
+
+void Node::on_view(const View& view) {
+  if (stopped_) return;
+  std::string members;
+  for (const auto member : view.members)
+    members += fmt::format("{}{}", members.empty() ? "" : ",", member);
+  log::info("cluster.view",
+            {log::kv("ring", fmt::format("{}.{:x}", view.ring.representative, view.ring.sequence)),
+             log::kv("members", members),
+             log::kv("quorum", view.quorum == Quorum::present ? "yes" : "no")});
+  cluster_trouble_.clear();
+  for (auto* one : guests()) one->on_view(view);
+  unready_since_ = now();
+  send(book_.on_view(view));
+  decide_all();
+}
+
+void Node::on_message(NodeId sender, std::span<const std::byte> bytes) {
+  peer::Message message;
+  if (stopped_) return;
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return log::warning("cluster.rubbish",
+                        {log::kv("from", sender), log::kv("bytes", bytes.size())});
+  }
+  if (message.has_summary()) {
+    if (sender != settings_.this_node()) hear(message.summary());
+    return;
+  }
+  const bool was_ready = book_.ready();
+  send(book_.on_message(sender, message));
+  if (book_.ready() && !was_ready) log::info("cluster.ready");
+  decide_all();
+}
+
+void Node::on_lost(const Error& reason) {
+  if (stopped_) return;
+  log::error("cluster.lost", {log::kv("why", reason.message)});
+  cluster_trouble_ = reason.message;
+  book_.on_lost();
+  decide_all();
+}
+
+void Node::decide_all() {
+  for (auto* one : guests()) one->decide();
+}
+
+void Node::tick() {
+  if (stopped_) return;
+  const auto at = now();
+  for (auto* one : guests()) one->tick();
+  if (book_.quorate() && !book_.ready() && at - unready_since_ > reminder_period) {
+    unready_since_ = at;
+    send(book_.remind());
+  }
+  if (at - summarised_ > limits::summary_period) {
+    summarised_ = at;
+    summarise();
+  }
+  timer_.expires_after(limits::role_tick);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+}
+
+void Node::summarise() {
+  if (!book_.quorate()) return;
+  for (const auto* one : guests()) {
+    const auto report = one->report();
+    if (report.active_host() != settings_.this_host().name()) continue;
+    auto message = book_.message();
+    report.SerializeToString(message.mutable_summary()->mutable_guest());
+    send(message);
+  }
+}
+
+void Node::hear(const peer::Summary& summary) {
+  Heard heard{{}, now()};
+  if (!heard.guest.ParseFromString(summary.guest()) || heard_.size() > limits::guests_heard_of)
+    return;
+  heard_[heard.guest.name()] = std::move(heard);
+}
+
+// --- the control API
+
+void Node::on_call(const std::shared_ptr<ControlCall>& call) {
+  if (call->request().has_status()) {
+    control::Reply reply;
+    *reply.mutable_status() = status();
+    return call->finish(std::move(reply));
+  }
+  if (guest_of(call->request()).empty()) {
+    return call->fail(
+        {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
+  }
+  on_guest_call(call);
+}
+
+void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
+  const auto& request = call->request();
+  const auto name = guest_of(request);
+  const bool known = [&] {
+    const std::lock_guard lock{mutex_};
+    return guests_.contains(name);
+  }();
+  if (!known || (request.has_start() && settings_.find_guest(name) == nullptr)) {
+    return call->fail(
+        {ErrorKind::invalid,
+         fmt::format("host {} has no guest \"{}\" in its configuration; `understudy status` lists "
+                     "the guests it knows",
+                     settings_.this_host().name(), name)});
+  }
+  auto& one = guest(name);
+  switch (request.what_case()) {
+    case control::Request::kStart: return one.start(call);
+    case control::Request::kStop: return one.stop(call);
+    case control::Request::kProtect: return one.protect(call);
+    case control::Request::kUnprotect: return one.unprotect(call);
+    default: return one.verify(call);
+  }
+}
+
+control::Status Node::status() const {
+  control::Status status;
+  status.set_host(settings_.this_host().name());
+  status.set_cluster(settings_.config().cluster());
+  status.set_version(UNDERSTUDY_VERSION);
+  add_quorum(status);
+  std::map<std::string, control::Guest> all;
+  for (const auto* one : guests()) {
+    auto report = one->report();
+    const auto heard = heard_.find(report.name());
+    const bool elsewhere = !report.active_host().empty() && report.active_host() != status.host();
+    if (elsewhere && heard != heard_.end() &&
+        heard->second.guest.active_host() == report.active_host()) {
+      auto theirs = heard->second.guest;
+      theirs.set_report_age_us(
+          static_cast<std::uint64_t>(in_microseconds(now() - heard->second.at).count()));
+      if (report.has_last_failover()) *theirs.mutable_last_failover() = report.last_failover();
+      report = std::move(theirs);
+    }
+    all[report.name()] = std::move(report);
+  }
+  for (const auto& [name, heard] : heard_) {
+    if (all.contains(name)) continue;
+    auto theirs = heard.guest;
+    theirs.set_report_age_us(static_cast<std::uint64_t>(in_microseconds(now() - heard.at).count()));
+    all[name] = std::move(theirs);
+  }
+  for (auto& [name, one] : all) *status.add_guest() = std::move(one);
+  add_warnings(status);
+  return status;
+}
+
+void Node::add_quorum(control::Status& status) const {
+  auto& quorum = *status.mutable_quorum();
+  const auto& view = book_.view();
+  quorum.set_corosync_connected(cluster_trouble_.empty());
+  quorum.set_quorate(book_.quorate());
+  quorum.set_voter(book_.voter());
+  if (view) quorum.set_ring(fmt::format("{}.{:x}", view->ring.representative, view->ring.sequence));
+  for (const auto& host : settings_.config().host()) {
+    auto& member = *quorum.add_member();
+    member.set_name(host.name());
+    member.set_present(view && view->has(NodeId{host.node_id()}));
+    member.set_witness(host.replication_address().empty());
+  }
+}
+
+void Node::add_warnings(control::Status& status) const {
+  if (!cluster_trouble_.empty()) status.add_warning(cluster_trouble_);
+  if (cluster_trouble_.empty() && !book_.quorate()) {
+    status.add_warning(
+        "no quorum: guests here are paused and their output is closed until a majority is back");
+  }
+  if (book_.quorate() && !book_.ready()) {
+    status.add_warning(
+        "the records are not agreed: after a restart a daemon must meet a majority of the others, "
+        "and when all were down, all must meet once");
+  }
+}
+
+}  // namespace understudy::failover

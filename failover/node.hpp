@@ -1,0 +1,82 @@
+// The daemon of one host: joins the cluster to the guests, the replication server and the control
+// API. Everything decides on one thread, that of the io_context; engines and sessions have threads
+// of their own.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "config/settings.hpp"
+#include "failover/corosync_membership.hpp"
+#include "failover/guest_host.hpp"
+
+namespace understudy::failover {
+
+class Node final : public MembershipEvents {
+ public:
+  /// Listens for replication and control, then joins the cluster. Errors (a port in use, another
+  /// daemon on the socket) leave nothing behind.
+  [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
+                                                           Settings settings);
+  ~Node() override;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  /// Closes all output, ends all guests and leaves the cluster, so that backups take over.
+  /// Idempotent.
+  void stop();
+
+  void on_view(const View& view) override;
+  void on_message(NodeId sender, std::span<const std::byte> message) override;
+  void on_lost(const Error& reason) override;
+
+ private:
+  /// What another host said of a guest that is active there.
+  struct Heard {
+    control::Guest guest;
+    TimePoint at;
+  };
+
+  Node(boost::asio::io_context& io, Settings settings);
+
+  [[nodiscard]] Result<> listen();
+  [[nodiscard]] GuestHost& guest(const std::string& name);
+  [[nodiscard]] std::vector<GuestHost*> guests() const;
+  void send(const peer::Message& message);
+  void send(const RecordBook::Messages& messages);
+  void decide_all();
+  void tick();
+  void summarise();
+  void hear(const peer::Summary& summary);
+
+  void on_call(const std::shared_ptr<ControlCall>& call);
+  void on_guest_call(const std::shared_ptr<ControlCall>& call);
+  [[nodiscard]] control::Status status() const;
+  void add_quorum(control::Status& status) const;
+  void add_warnings(control::Status& status) const;
+
+  boost::asio::io_context& io_;
+  const Settings settings_;
+  RecordBook book_;
+  GuestHost::Daemon daemon_;
+  boost::asio::steady_timer timer_;
+  TimePoint unready_since_;
+  TimePoint summarised_;
+  std::string cluster_trouble_{"not yet connected"};
+  std::map<std::string, Heard> heard_;
+  bool stopped_{};
+
+  mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads
+  std::map<std::string, std::unique_ptr<GuestHost>> guests_;
+
+  std::unique_ptr<replication::ReplicationServer> replication_;
+  std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<CorosyncMembership> membership_;
+};
+
+}  // namespace understudy::failover

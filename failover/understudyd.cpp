@@ -1,0 +1,73 @@
+// understudyd: the daemon of one host.
+#include <sched.h>
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include "config/log.hpp"
+#include "failover/node.hpp"
+#include "hypervisor/host_check.hpp"
+
+namespace {
+
+using namespace understudy;
+
+log::Level level_of(config::LogLevel level) {
+  switch (level) {
+    case config::DEBUG: return log::Level::debug;
+    case config::WARNING: return log::Level::warning;
+    case config::ERROR: return log::Level::error;
+    default: return log::Level::info;
+  }
+}
+
+/// Checkpoints and the cluster go before other work. Without the right to, we run all the same.
+void ask_for_priority() {
+  const sched_param priority{.sched_priority = 10};
+  if (::sched_setscheduler(0, SCHED_RR, &priority) != 0) {
+    log::warning("priority.refused", {log::kv("remedy", "give understudyd CAP_SYS_NICE")});
+  }
+}
+
+Result<> run(const std::string& file) {
+  UNDERSTUDY_TRY(auto settings, Settings::load(file));
+  log::configure(level_of(settings.config().log_level()), settings.this_host().name());
+  const bool keeps_guests = !settings.this_host().replication_address().empty();
+  if (keeps_guests) UNDERSTUDY_CHECK(hypervisor::check_host());
+  ask_for_priority();
+
+  boost::asio::io_context io{1};
+  UNDERSTUDY_TRY(const auto node, failover::Node::start(io, std::move(settings)));
+  boost::asio::signal_set signals{io, SIGTERM, SIGINT};
+  signals.async_wait([&](const boost::system::error_code&, int signal) {
+    log::info("daemon.stopping", {log::kv("signal", signal)});
+    node->stop();
+    io.stop();
+  });
+  log::info("daemon.started", {log::kv("version", UNDERSTUDY_VERSION), log::kv("config", file)});
+  io.run();
+  log::info("daemon.stopped");
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Understudy's daemon: keeps guests alive through the death of their host. One per host, in "
+      "the\n"
+      "foreground; SIGTERM stops it, and its guests' backups take over."};
+  std::string file = "/etc/understudy/understudy.conf";
+  app.add_option("--config", file, "The host's configuration (Protocol Buffers text format)")
+      ->capture_default_str();
+  app.set_version_flag("--version", UNDERSTUDY_VERSION);
+  CLI11_PARSE(app, argc, argv);
+  GOOGLE_PROTOBUF_VERIFY_VERSION;
+  if (const auto done = run(file); !done) {
+    fmt::print(stderr, "understudyd: {}\n", done.error().message);
+    return 1;
+  }
+  return 0;
+}
