@@ -14,6 +14,7 @@ from . import guest, namespaces
 from .host import COROSYNC, DAEMON
 from .lab import Lab
 from .plan import LabError
+from .shell import interruption
 
 HELP = """\
 lab - hosts made of namespaces on this machine, wired as a small Understudy cluster
@@ -254,8 +255,7 @@ def main(argv: list[str]) -> int:
             print(HELP, end="")
             return 0
         # A terminal that goes away, or a time limit, must undo a half-made lab as ^C does.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        interruption.install()
         return globals()[f"do_{options.command}"](Lab(options.name, say), options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)

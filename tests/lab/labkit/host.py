@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import membership, namespaces
 from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan
-from .shell import wait_until
+from .shell import interruption, wait_until
 
 # Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
 _holders: list[subprocess.Popen] = []
@@ -60,7 +60,7 @@ class Host:
         (self.directory / "lab/ready").unlink(missing_ok=True)
         for stale in (*self.directory.glob("lab/*.pid"), *self.directory.glob("lab/*.exit")):
             stale.unlink()
-        with open(self.directory / "log/init.log", "ab") as log:
+        with open(self.directory / "log/init.log", "ab") as log, interruption:
             init = subprocess.Popen(
                 ["nsenter", f"--net={namespaces.NETNS / self.namespace}", "unshare", "--mount", "--pid",
                  "--uts", "--ipc", "--fork", "--mount-proc", "--propagation", "slave", "sh", "-c",
