@@ -7,6 +7,7 @@
 #include "checkpointer/image_digest.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
+#include "config/priority.hpp"
 
 namespace understudy::checkpointer {
 namespace {
@@ -91,7 +92,14 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
 }
 
 Result<> Primary::synchronise() {
+  UNDERSTUDY_CHECK(copy_everything());
+  last_seal_ = now();
+  return seal();
+}
+
+Result<> Primary::copy_everything() {
   const auto pages = machine_.layout().pages();
+  const OrdinaryPriority the_guest_runs;
   for (std::size_t pass = 1; pass <= limits::sync_passes; ++pass) {
     writer_->begin(replication::FrameType::sync_pages, Epoch{});
     UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
@@ -107,8 +115,7 @@ Result<> Primary::synchronise() {
     if (found <= little_is_left) break;
     if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
   }
-  last_seal_ = now();
-  return seal();
+  return {};
 }
 
 Result<TimePoint> Primary::act() {

@@ -102,6 +102,7 @@ class Primary {
     TimePoint paused;
     CaptureCounts counts;
   };
+  [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Epoch running() const;
   [[nodiscard]] Result<Sealed> seal_paused();
   [[nodiscard]] Result<> send_seal(const Sealed& sealed);

@@ -1,12 +1,11 @@
 // understudyd: the daemon of one host.
-#include <sched.h>
-
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/signal_set.hpp>
 
 #include "config/log.hpp"
+#include "config/priority.hpp"
 #include "failover/node.hpp"
 #include "hypervisor/host_check.hpp"
 
@@ -23,20 +22,14 @@ log::Level level_of(config::LogLevel level) {
   }
 }
 
-/// Checkpoints and the cluster go before other work. Without the right to, we run all the same.
-void ask_for_priority() {
-  const sched_param priority{.sched_priority = 10};
-  if (::sched_setscheduler(0, SCHED_RR, &priority) != 0) {
-    log::warning("priority.refused", {log::kv("remedy", "give understudyd CAP_SYS_NICE")});
-  }
-}
-
 Result<> run(const std::string& file) {
   UNDERSTUDY_TRY(auto settings, Settings::load(file));
   log::configure(level_of(settings.config().log_level()), settings.this_host().name());
   const bool keeps_guests = !settings.this_host().replication_address().empty();
   if (keeps_guests) UNDERSTUDY_CHECK(hypervisor::check_host());
-  ask_for_priority();
+  // Inherited by every thread: checkpoints and the cluster go before other work on this host.
+  if (!ask_for_real_time())
+    log::warning("priority.refused", {log::kv("remedy", "give understudyd CAP_SYS_NICE")});
 
   boost::asio::io_context io{1};
   UNDERSTUDY_TRY(const auto node, failover::Node::start(io, std::move(settings)));
