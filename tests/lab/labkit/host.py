@@ -1,0 +1,218 @@
+"""One host of the lab: own network, pid, mount, uts and ipc namespaces under a process 1 of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import membership, namespaces
+from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan
+from .shell import wait_until
+
+INIT = Path(__file__).with_name("host_init.py")
+START_SECONDS = 15
+COROSYNC, DAEMON = "corosync", "understudyd"
+DIRECTORIES = ("run", "lab", "log/corosync", "log/understudy", "lib/corosync", "lib/understudy",
+               "etc-corosync/uidgid.d")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something was done, on both clocks (nanoseconds)."""
+
+    monotonic_ns: int
+    realtime_ns: int
+
+    @staticmethod
+    def now() -> "Moment":
+        return Moment(time.monotonic_ns(), time.time_ns())
+
+
+class Host:
+    def __init__(self, plan: Plan, name: str):
+        self.plan = plan
+        self.name = plan.check_host(name)
+        self.namespace = plan.namespace(name)
+        self.directory = plan.directory(name)
+
+    # Life and death ------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """The host's disk, before its first start."""
+        for name in DIRECTORIES:
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        (self.directory / "etc-corosync/corosync.conf").write_text(self.plan.corosync_conf())
+        (self.directory / "lab/understudy.conf").write_text(self.plan.understudy_conf(self.name))
+        os.mkfifo(self.directory / "lab/requests")
+
+    def boot(self) -> None:
+        """Process 1 runs and the host has its file system; no service yet."""
+        if self.running():
+            raise LabError(f"host {self.name} runs already")
+        (self.directory / "lab/ready").unlink(missing_ok=True)
+        for stale in (*self.directory.glob("lab/*.pid"), *self.directory.glob("lab/*.exit")):
+            stale.unlink()
+        with open(self.directory / "log/init.log", "ab") as log:
+            init = subprocess.Popen(
+                ["nsenter", f"--net={namespaces.NETNS / self.namespace}", "unshare", "--mount", "--pid",
+                 "--uts", "--ipc", "--fork", "--mount-proc", "--propagation", "slave", "sh", "-c",
+                 'hostname "$0" && exec "$@"', self.name, sys.executable, "-I", str(INIT),
+                 str(self.directory)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+        ready = self.directory / "lab/ready"
+        wait_until(lambda: ready.exists() or init.poll() is not None, START_SECONDS,
+                   f"host {self.name} to boot")
+        if not ready.exists():
+            said = (self.directory / "log/init.log").read_text(errors="replace").strip()
+            raise LabError(f"host {self.name} did not boot: {said[-500:]}")
+
+    def kill(self) -> None:
+        """SIGKILL to every process at once: process 1 dies and the kernel takes the others with it."""
+        init = self.init_pid()
+        if init:
+            namespaces.send(init, signal.SIGKILL)
+        namespaces.empty(self.namespace)
+
+    def freeze(self) -> Moment:
+        """SIGSTOP to every process; those that are born meanwhile too."""
+        moment = Moment.now()
+        def all_stopped() -> bool:
+            moving = [pid for pid in self.pids() if namespaces.state_of(pid) not in "TtZ"]
+            for pid in moving:
+                namespaces.send(pid, signal.SIGSTOP)
+            return not moving
+        wait_until(all_stopped, 5, f"host {self.name} to freeze", interval=0)
+        return moment
+
+    def thaw(self) -> None:
+        for pid in self.pids():
+            namespaces.send(pid, signal.SIGCONT)
+
+    # Processes -----------------------------------------------------------------------------------
+
+    def pids(self) -> list[int]:
+        """All processes of the host, the helpers that hold it open from outside not included."""
+        return [pid for pid in namespaces.pids(self.namespace) if len(namespaces.pids_inside(pid)) > 1]
+
+    def init_pid(self) -> int:
+        """Process 1 as seen from outside; 0 if the host is dead."""
+        own_depth = len(namespaces.pids_inside(os.getpid()))
+        for pid in namespaces.pids(self.namespace):
+            inside = namespaces.pids_inside(pid)
+            if len(inside) == own_depth + 1 and inside[-1] == 1:
+                return pid
+        return 0
+
+    def running(self) -> bool:
+        return self.init_pid() != 0
+
+    def frozen(self) -> bool:
+        init = self.init_pid()
+        return init != 0 and namespaces.state_of(init) in "Tt"
+
+    def service_pid(self, service: str) -> int:
+        """The service's process id as seen from outside; 0 if it does not run."""
+        try:
+            inner = int((self.directory / f"lab/{service}.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return next((pid for pid in namespaces.pids(self.namespace)
+                     if len(numbers := namespaces.pids_inside(pid)) > 1 and numbers[-1] == inner), 0)
+
+    def exit_status(self, service: str) -> int | None:
+        """How the service ended (negative: by that signal); None if it has not."""
+        try:
+            return int((self.directory / f"lab/{service}.exit").read_text().split()[0])
+        except (FileNotFoundError, IndexError):
+            return None
+
+    def signal_service(self, service: str, number: signal.Signals) -> Moment:
+        pid = self.service_pid(service)
+        if not pid:
+            raise LabError(f"{service} does not run on host {self.name}")
+        moment = Moment.now()
+        namespaces.send(pid, number)
+        return moment
+
+    # Services ------------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, str]:
+        path = f"{self.plan.binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {"PATH": path, "HOSTNAME": self.name}
+
+    def start_service(self, service: str, argv: list[str]) -> None:
+        if not self.running():
+            raise LabError(f"host {self.name} is dead: lab start {self.name}")
+        if self.service_pid(service):
+            raise LabError(f"{service} runs already on host {self.name}")
+        (self.directory / f"lab/{service}.pid").unlink(missing_ok=True)
+        (self.directory / f"lab/{service}.exit").unlink(missing_ok=True)
+        request = {"name": service, "argv": argv, "env": self.environment()}
+        with open(self.directory / "lab/requests", "w") as requests:
+            requests.write(json.dumps(request) + "\n")
+        wait_until(lambda: self.service_pid(service) or self.exit_status(service) is not None,
+                   START_SECONDS, f"{service} to start on host {self.name}")
+
+    def start_corosync(self) -> None:
+        if not shutil.which("corosync"):
+            raise LabError("corosync is not installed: run tests/install")
+        self.start_service(COROSYNC, ["corosync", "-f"])
+
+    def start_daemon(self) -> None:
+        binary = Path(self.plan.binaries) / DAEMON
+        if not binary.exists():
+            raise LabError(f"{binary} does not exist: build it, or say --bin, or --no-daemon")
+        self.start_service(DAEMON, [str(binary), "--config", CONFIG_IN_HOST])
+        self.wait_daemon()
+
+    def wait_daemon(self) -> None:
+        """Until the daemon's control socket exists; its last words if it ends instead."""
+        def serving() -> bool:
+            if self.exit_status(DAEMON) is not None:
+                raise LabError(f"understudyd on host {self.name} ended with "
+                               f"{self.exit_status(DAEMON)}: {self.last_words(DAEMON)}")
+            init = self.init_pid()
+            return os.path.exists(f"/proc/{init}/root/run/understudy/control.sock")
+        wait_until(serving, START_SECONDS, f"understudyd on host {self.name} to serve")
+
+    def has_daemon(self) -> bool:
+        return self.plan.daemon
+
+    def is_witness(self) -> bool:
+        return self.name == WITNESS
+
+    # Looking inside ------------------------------------------------------------------------------
+
+    def enter(self, argv: list[str]) -> list[str]:
+        """The command line that runs argv inside; it gets SIGTERM when the one outside is killed."""
+        init = self.init_pid()
+        if not init:
+            raise LabError(f"host {self.name} is dead: lab start {self.name}")
+        environment = [f"{name}={value}" for name, value in self.environment().items()]
+        return ["nsenter", "--target", str(init), "--mount", "--net", "--pid", "--uts", "--ipc", "--",
+                "setpriv", "--pdeathsig", "TERM", "--", "env", *environment, *argv]
+
+    def membership(self) -> membership.Membership:
+        if not self.service_pid(COROSYNC):
+            return membership.Membership()
+        return membership.read(self.log(COROSYNC))
+
+    def log(self, service: str) -> Path:
+        if service == COROSYNC:
+            return self.directory / "log/corosync/corosync.log"
+        return self.directory / f"log/{service}.log"
+
+    def logs(self) -> list[Path]:
+        return sorted(path for path in (self.directory / "log").rglob("*") if path.is_file())
+
+    def last_words(self, service: str, count: int = 5) -> str:
+        try:
+            lines = self.log(service).read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return "(no log)"
+        return " | ".join(lines[-count:])

@@ -1,0 +1,317 @@
+"""The lab as a whole. Every verb of `lab help` is a method here; tests and the demo call these."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import guest, namespaces
+from .host import COROSYNC, DAEMON, Host, Moment
+from .membership import Membership
+from .network import Network
+from .plan import (CLIENT, GUEST_BRIDGE, STATE_ROOT, GuestPlan, LabError, Plan, check_name,
+                   host_names)
+from .shell import run, wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+QUORUM_SECONDS = 30
+PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "ethtool": "ethtool",
+            "nsenter": "util-linux", "setpriv": "util-linux", "corosync": "corosync"}
+
+
+def default_binaries() -> Path:
+    return Path(os.environ.get("UNDERSTUDY_BIN", ROOT / "build/release/bin")).resolve()
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+class Lab:
+    """A lab by name, up or not. `say` is told what is going on, a line at a time.
+
+    up() raises LabError and leaves nothing behind if the lab cannot be made. All other verbs find a
+    running lab by its state directory, so any process may use them.
+    """
+
+    def __init__(self, name: str = "lab", say=quiet):
+        self.name = check_name(name)
+        self.state = STATE_ROOT / name
+        self.say = say
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            try:
+                self._plan = Plan.from_json((self.state / "plan.json").read_text())
+            except FileNotFoundError:
+                raise LabError(f"lab {self.name!r} is not up: lab up") from None
+        return self._plan
+
+    @property
+    def network(self) -> Network:
+        return Network(self.plan)
+
+    @property
+    def hosts(self) -> list[str]:
+        return self.plan.hosts
+
+    def host(self, name: str) -> Host:
+        return Host(self.plan, name)
+
+    # Up and down ---------------------------------------------------------------------------------
+
+    def up(self, hosts: int = 3, guest_name: str | None = "pg", daemon: bool = True,
+           binaries: Path | None = None, extra: list[str] | None = None, **guest_settings) -> None:
+        """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
+
+        guest_name None is --no-guest. guest_settings are fields of GuestPlan (memory_mib, beacon_ms,
+        interval_ms, nic, ...). The guest is built if needed but not started: `understudy start`.
+        """
+        require_root_and_programs()
+        names = host_names(hosts)
+        with self._locked():
+            if self.exists():
+                raise LabError(f"lab {self.name!r} is up already, or its rest is: lab down")
+            if guest_name:
+                files = guest.build(guest_name, self.say)
+                guest_plan = GuestPlan(name=guest_name, kernel=str(files / "vmlinuz"),
+                                       initrd=str(files / "initrd"), **guest_settings)
+            else:
+                guest_plan = None
+            self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
+                              guest_plan, extra=extra or [])
+            try:
+                self._build()
+            except BaseException:
+                self._remove()
+                raise
+
+    def _build(self) -> None:
+        plan = self.plan
+        self.state.mkdir(parents=True)
+        (self.state / "plan.json").write_text(plan.to_json())
+        self.say(f"wires: {', '.join(plan.hosts)}, {CLIENT}")
+        self.network.build()
+        for name in plan.hosts:
+            self.host(name).prepare()
+            self._start(name)
+        self.say("waiting for quorum")
+        self.wait_members(plan.hosts)
+        if plan.daemon:
+            self.say("understudyd on every host")
+            for name in plan.hosts:
+                self.host(name).start_daemon()
+        self.say(f"lab {self.name} is up")
+
+    def down(self) -> None:
+        """Removes the lab, whole or half made; what is not there is not missed."""
+        if os.geteuid() != 0:
+            raise LabError("the lab needs root")
+        with self._locked():
+            self._remove()
+
+    def _remove(self) -> None:
+        left = namespaces.of_lab(self.name)
+        # All processes first: a host that outlives its peers would start a failover in the meantime.
+        for namespace in left:
+            for pid in namespaces.pids(namespace):
+                namespaces.send(pid, signal.SIGKILL)
+        for namespace in left:
+            namespaces.delete(namespace)
+        shutil.rmtree(self.state, ignore_errors=True)
+        self._plan = None
+
+    def exists(self) -> bool:
+        return self.state.exists() or bool(namespaces.of_lab(self.name))
+
+    # Hosts ---------------------------------------------------------------------------------------
+
+    def kill(self, name: str) -> Moment:
+        """The death of a host. The cables go first, by milliseconds: a dying kernel would send FIN and
+        RST for the dead processes' sockets, which a machine without power does not. Returns the moment
+        before the first of both."""
+        host = self.host(name)
+        init = host.init_pid()
+        moment = Moment.now()
+        self.network.cables(name, "down")
+        if init:
+            namespaces.send(init, signal.SIGKILL)
+        host.kill()
+        return moment
+
+    def start(self, name: str, wait: bool = True) -> None:
+        """Brings a dead host back: cables, Corosync and, once it has members, understudyd."""
+        if self.host(name).running():
+            raise LabError(f"host {name} runs already")
+        self._start(name)
+        if wait:
+            self.wait_members([n for n in self.hosts if self.host(n).running()], at=[name])
+        if self.plan.daemon:
+            self.host(name).start_daemon()
+
+    def _start(self, name: str) -> None:
+        host = self.host(name)
+        self.network.cables(name, "up")
+        host.boot()
+        host.start_corosync()
+
+    def freeze(self, name: str) -> Moment:
+        return self.host(name).freeze()
+
+    def thaw(self, name: str | None = None) -> None:
+        """Thaws the host, or every frozen one."""
+        for each in [name] if name else self.hosts:
+            self.host(each).thaw()
+
+    def kill_service(self, name: str, service: str = DAEMON) -> Moment:
+        """SIGKILL to understudyd (or corosync) alone; the host lives on."""
+        return self.host(name).signal_service(service, signal.SIGKILL)
+
+    def start_service(self, name: str, service: str = DAEMON) -> None:
+        host = self.host(name)
+        if service == COROSYNC:
+            host.start_corosync()
+        elif service == DAEMON:
+            host.start_daemon()
+        else:
+            raise LabError(f"service {service!r}: {COROSYNC} or {DAEMON}")
+
+    def stop_service(self, name: str, service: str = DAEMON, seconds: float = 10) -> int:
+        """SIGTERM, and its exit status when it has ended."""
+        host = self.host(name)
+        host.signal_service(service, signal.SIGTERM)
+        wait_until(lambda: host.exit_status(service) is not None, seconds, f"{service} to stop on {name}")
+        return host.exit_status(service)
+
+    # Wires ---------------------------------------------------------------------------------------
+
+    def cut(self, source: str, target: str | None = None, one_way: bool = False,
+            network: str = "cluster") -> Moment:
+        """Cuts the path between two hosts; without a target, between the host and every other."""
+        self.host(source)
+        targets = [target] if target else [name for name in self.hosts if name != source]
+        moment = Moment.now()
+        for each in targets:
+            if each != CLIENT:
+                self.host(each)
+            self.network.cut(source, each, one_way, "guest" if each == CLIENT else network)
+        return moment
+
+    def heal(self) -> None:
+        self.network.heal()
+
+    def shape(self, name: str, rate: str | None) -> None:
+        """Limits the host's cluster cable to e.g. `200mbit`, both ways; None lifts the limit."""
+        self.host(name)
+        self.network.shape(name, rate)
+
+    def trace(self, path: Path) -> subprocess.Popen:
+        """A tcpdump of the guest bridge into a pcap file, recording when this returns. SIGINT ends it
+        with a whole file; `down` ends it too."""
+        path = Path(path).resolve()
+        path.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [*self._in_namespace("switch"), "tcpdump", "-i", GUEST_BRIDGE, "-n", "-U", "-s", "0",
+             "-B", "65536", "--time-stamp-precision", "nano", "-Z", "root", "-w", str(path)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            cwd="/")
+        # "listening on" comes when the socket is open.
+        line = process.stderr.readline()
+        while line and "listening on" not in line:
+            line = process.stderr.readline()
+        if not line:
+            raise LabError(f"tcpdump ended with {process.wait()}: can it write {path}?")
+        return process
+
+    # Commands inside -----------------------------------------------------------------------------
+
+    def exec(self, name: str, argv: list[str], **options) -> subprocess.CompletedProcess:
+        """Runs a command on a host; options as for subprocess.run."""
+        return subprocess.run(self.host(name).enter(argv), cwd="/", **options)
+
+    def popen(self, name: str, argv: list[str], **options) -> subprocess.Popen:
+        return subprocess.Popen(self.host(name).enter(argv), cwd="/", **options)
+
+    def understudy(self, name: str, *words: str, timeout: float = 60) -> subprocess.CompletedProcess:
+        """The CLI on a host, output captured as text; a failure is in `returncode` and `stderr`."""
+        return self.exec(name, ["understudy", *words], capture_output=True, text=True, timeout=timeout)
+
+    def client(self, argv: list[str], **options) -> subprocess.CompletedProcess:
+        """Runs a command in the client's network; it sees the machine's files."""
+        return subprocess.run([*self._in_namespace(CLIENT), *argv], **options)
+
+    def client_popen(self, argv: list[str], **options) -> subprocess.Popen:
+        """The process is the command itself, so signals to it arrive."""
+        return subprocess.Popen([*self._in_namespace(CLIENT), *argv], **options)
+
+    def _in_namespace(self, place: str) -> list[str]:
+        return ["nsenter", f"--net={namespaces.NETNS / self.plan.namespace(place)}", "--"]
+
+    # Looking -------------------------------------------------------------------------------------
+
+    def members(self, name: str) -> Membership:
+        return self.host(name).membership()
+
+    def wait_members(self, expected: list[str], at: list[str] | None = None, quorate: bool | None = None,
+                     seconds: float = QUORUM_SECONDS) -> None:
+        """Until every host of `at` (default: the expected ones) sees exactly the expected members and
+        is quorate, or not, as the majority says."""
+        if quorate is None:
+            quorate = 2 * len(expected) > len(self.hosts)
+        wanted = Membership(tuple(sorted(self.plan.number(name) for name in expected)), quorate)
+
+        def settled() -> bool:
+            for name in at or expected:
+                host = self.host(name)
+                if host.exit_status(COROSYNC) is not None:
+                    raise LabError(f"corosync on host {name} ended: {host.last_words(COROSYNC)}")
+                if host.membership() != wanted:
+                    return False
+            return True
+        wait_until(settled, seconds, f"{', '.join(at or expected)} to see the members "
+                   f"{', '.join(expected)} ({'quorate' if quorate else 'not quorate'})", 0.05)
+
+    def status(self) -> dict:
+        hosts = {}
+        for name in self.hosts:
+            host = self.host(name)
+            seen = host.membership()
+            hosts[name] = {
+                "state": "dead" if not host.running() else "frozen" if host.frozen() else "running",
+                "address": self.plan.address(name), "cables": self.network.cables_up(name),
+                "corosync": host.service_pid(COROSYNC), "understudyd": host.service_pid(DAEMON),
+                "members": [self.hosts[number - 1] for number in seen.members],
+                "quorate": seen.quorate, "processes": len(host.pids())}
+        return {"name": self.name, "hosts": hosts, "cuts": self.network.cuts(),
+                "state": str(self.state), "binaries": self.plan.binaries,
+                "guest": self.plan.guest.name if self.plan.guest else None}
+
+    def collect_logs(self, target: Path) -> None:
+        """Copies every host's logs to target/HOST/, for a post-mortem."""
+        for name in self.hosts:
+            shutil.copytree(self.host(name).directory / "log", Path(target) / name, dirs_exist_ok=True)
+
+    @contextmanager
+    def _locked(self):
+        """One `up` or `down` of this name at a time; the lock goes with its process."""
+        STATE_ROOT.mkdir(parents=True, exist_ok=True)
+        with open(STATE_ROOT / f".{self.name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LabError(f"another process is working on lab {self.name!r}") from None
+            yield
+
+
+def require_root_and_programs() -> None:
+    if os.geteuid() != 0:
+        raise LabError("the lab makes namespaces: it needs root")
+    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
+    if missing:
+        raise LabError(f"missing packages: {' '.join(missing)}; run tests/install")
+    run("ip", "netns", "list")

@@ -1,0 +1,141 @@
+"""What a lab consists of: names, addresses and configuration files. Pure: nothing is touched here.
+
+    cluster network 10.77.0.0/24   Corosync and checkpoints; host number N has 10.77.0.N on `cl0`
+    guest network   10.78.0.0/24   each host's bridge `br0`, uplinked by `up0`; the client is 10.78.0.100
+    switch          a namespace with a bridge per network; port `cl-X` and `gu-X` lead to host X
+
+The addresses exist only inside the lab's namespaces, so labs with different names do not meet.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+PREFIX = "us-"
+CLUSTER_BRIDGE, GUEST_BRIDGE = "br-cluster", "br-guest"
+CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
+GUEST_ADDRESS = "10.78.0.10"
+REPLICATION_PORT = 7400
+WITNESS = "w"
+HOSTS_MIN, HOSTS_MAX = 3, 9
+STATE_ROOT = Path("/run/understudy-lab")
+CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
+
+NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
+
+
+class LabError(Exception):
+    """A message for the person at the keyboard: what is wrong and what to do."""
+
+
+def check_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise LabError(f"lab name {name!r}: use up to 16 lower-case letters and digits, a letter first")
+    return name
+
+
+def host_names(count: int) -> list[str]:
+    """a, b, ... and the witness last: `count` in all."""
+    if not HOSTS_MIN <= count <= HOSTS_MAX:
+        raise LabError(f"--hosts {count}: a lab has {HOSTS_MIN} to {HOSTS_MAX} hosts, the witness included")
+    return [chr(ord("a") + i) for i in range(count - 1)] + [WITNESS]
+
+
+@dataclass
+class GuestPlan:
+    """A guest that every host but the witness can run."""
+
+    name: str = "pg"
+    kernel: str = ""
+    initrd: str = ""
+    memory_mib: int = 1024
+    vcpus: int = 1
+    nic: str = "virtio-net-pci"
+    interval_ms: int = 25
+    beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
+
+    def command_line(self) -> str:
+        # TCG's TSC is the cheapest clock to read, and does not jump when the guest is paused; the
+        # kernel's watchdog would call it unstable whenever the host is busy.
+        return ("console=ttyS0 quiet tsc=reliable clocksource=tsc no_timer_check mitigations=off "
+                f"audit=0 beacon={self.beacon_ms}")
+
+
+@dataclass
+class Plan:
+    name: str
+    hosts: list[str]
+    binaries: str
+    daemon: bool = True
+    guest: GuestPlan | None = None
+    token_ms: int = 200
+    consensus_ms: int = 240
+    # Lines added to every understudyd configuration: for tests that need a setting of their own.
+    extra: list[str] = field(default_factory=list)
+
+    def namespace(self, place: str) -> str:
+        """The network namespace of a host, of `client` or of `switch`."""
+        return f"{PREFIX}{self.name}-{place}"
+
+    @property
+    def state(self) -> Path:
+        return STATE_ROOT / self.name
+
+    def directory(self, host: str) -> Path:
+        return self.state / "hosts" / host
+
+    def number(self, host: str) -> int:
+        return self.hosts.index(host) + 1
+
+    def address(self, host: str) -> str:
+        return f"10.77.0.{self.number(host)}"
+
+    def hypervisors(self) -> list[str]:
+        return [host for host in self.hosts if host != WITNESS]
+
+    def check_host(self, host: str) -> str:
+        if host not in self.hosts:
+            raise LabError(f"no host {host!r} in lab {self.name!r}: it has {', '.join(self.hosts)}")
+        return host
+
+    def corosync_conf(self) -> str:
+        """knet's heartbeat ticks every 200 ms whatever the token is: its defaults, derived from a short
+        token, would call a healthy link down. token_coefficient would add 650 ms per further host."""
+        nodes = "".join(f"  node {{\n    nodeid: {self.number(host)}\n    name: {host}\n"
+                        f"    ring0_addr: {self.address(host)}\n  }}\n" for host in self.hosts)
+        return (f"totem {{\n  version: 2\n  cluster_name: {self.name}\n  transport: knet\n"
+                f"  token: {self.token_ms}\n  token_coefficient: 0\n  consensus: {self.consensus_ms}\n"
+                "  crypto_cipher: none\n  crypto_hash: none\n"
+                "  interface {\n    linknumber: 0\n    knet_ping_interval: 200\n"
+                "    knet_ping_timeout: 800\n    knet_pong_count: 2\n  }\n}\n"
+                f"nodelist {{\n{nodes}}}\n"
+                "quorum {\n  provider: corosync_votequorum\n}\n"
+                "logging {\n  to_stderr: no\n  to_syslog: no\n  to_logfile: yes\n"
+                "  logfile: /var/log/corosync/corosync.log\n  timestamp: hires\n}\n")
+
+    def understudy_conf(self, host: str) -> str:
+        lines = [f'this_host: "{host}"', f'cluster: "{self.name}"']
+        for peer in self.hosts:
+            address = "" if peer == WITNESS else \
+                f' replication_address: "{self.address(peer)}:{REPLICATION_PORT}"'
+            lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address} }}')
+        if self.guest and host != WITNESS:
+            guest = self.guest
+            lines += [
+                "guest {", f'  name: "{guest.name}"', f"  memory_mib: {guest.memory_mib}",
+                f"  vcpus: {guest.vcpus}", "  boot {", f'    kernel: "{guest.kernel}"',
+                f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
+                f'  nic {{ model: "{guest.nic}" bridge: "br0" }}',
+                f'  console_log: "/var/log/{guest.name}.console"',
+                f"  protection {{ interval_ms: {guest.interval_ms} }}", "}"]
+        return "\n".join(lines + self.extra) + "\n"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        values = json.loads(text)
+        guest = values.pop("guest")
+        return Plan(**values, guest=GuestPlan(**guest) if guest else None)
