@@ -1,6 +1,7 @@
 """A lab as the story and the tests use it: commands on hosts and at the client, daemons, statuses."""
 
-import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -8,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import status
-from .lab import Lab
+from .host import DAEMON
+from .lab import Lab, quiet
+from .plan import LabError
 from .story import StoryError, postgres_answers, wait_for
 
 GUEST = "pg"
-REPOSITORY = Path(__file__).resolve().parents[3]
 CALL_SECONDS = 150  # more than the daemon allows itself for any command
 BOOT_SECONDS = 120
 PROTECT_SECONDS = 120
@@ -21,8 +23,8 @@ PROTECT_SECONDS = 120
 class Hosts:
     """Owns a Lab; `close` takes it down. One thread may run commands beside another."""
 
-    def __init__(self, name: str, **options):
-        self.lab = Lab(name, **options)
+    def __init__(self, name: str, say=quiet):
+        self.lab = Lab(name, say)
 
     # --- the lab itself
 
@@ -36,42 +38,31 @@ class Hosts:
         """SIGKILL to all of the host at once, links down. Returns CLOCK_REALTIME before it (ns)."""
         return self.lab.kill(host).realtime_ns
 
-    def collect_logs(self, directory: Path):
-        """Copies every host's logs to `directory`/HOST.log."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for host in self.lab.plan.hosts:
-            try:
-                (directory / f"{host}.log").write_text(self.logs(host))
-            except OSError as error:
-                print(f"logs of {host}: {error}", file=sys.stderr)
-
-    def logs(self, host: str) -> str:
-        return "".join(f"=== {path.name}\n{path.read_text(errors='replace')}\n"
-                       for path in self.lab.host(host).logs())
+    def save_logs(self, directory: Path):
+        """Copies every host's logs to `directory`/HOST/, as far as there is a lab to take them from."""
+        try:
+            self.lab.collect_logs(directory)
+        except (LabError, OSError, shutil.Error) as error:
+            print(f"no logs: {error}", file=sys.stderr)
 
     def daemon_log(self, host: str) -> str:
-        path = self.lab.host(host).log("understudyd")
+        path = self.lab.host(host).log(DAEMON)
         return path.read_text(errors="replace") if path.exists() else ""
 
     # --- commands
 
     def run(self, host: str, command: list[str], timeout: float = CALL_SECONDS):
         """A command in all of the host's namespaces; text output is captured."""
-        return subprocess.run(self.lab.host(host).enter(command), capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL, check=False)
+        return self.lab.exec(host, command, capture_output=True, text=True, timeout=timeout,
+                             stdin=subprocess.DEVNULL)
 
     def client(self, command: list[str], timeout: float):
-        return subprocess.run(self.client_command(command), capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL, check=False)
+        """A command in the client's network; text output is captured."""
+        return self.lab.client(command, capture_output=True, text=True, timeout=timeout,
+                               stdin=subprocess.DEVNULL)
 
     def client_process(self, command: list[str], stdout, stderr) -> subprocess.Popen:
-        return subprocess.Popen(self.client_command(command), stdout=stdout, stderr=stderr,
-                                stdin=subprocess.DEVNULL)
-
-    def client_command(self, command: list[str]) -> list[str]:
-        # nsenter becomes the command, so a signal to the child is a signal to the command.
-        namespace = self.lab.plan.namespace("client")
-        return ["nsenter", f"--net=/run/netns/{namespace}", "--", *command]
+        return self.lab.client_popen(command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
 
     def understudy(self, host: str, *words: str, timeout: float = CALL_SECONDS):
         return self.run(host, ["understudy", *words], timeout)
@@ -93,7 +84,7 @@ class Hosts:
         """The guest as this host sees it; empty if it cannot say."""
         try:
             return status.find_guest(self.status(host), name)
-        except (StoryError, ValueError, subprocess.TimeoutExpired):
+        except (StoryError, LabError, ValueError, subprocess.TimeoutExpired):
             return {}
 
     def wait_state(self, host: str, state: str, seconds: float, name: str = GUEST) -> dict:
@@ -134,17 +125,10 @@ class Hosts:
     @contextmanager
     def trace(self, path: Path):
         """Captures the guest network into `path` while inside; every packet until the end is in it."""
-        path.unlink(missing_ok=True)
-        namespace = self.lab.plan.namespace("switch")
-        # -U: each packet is in the file as it comes. The bridge sees every frame once.
-        process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{namespace}", "--", "tcpdump", "-i", "br-guest", "-U", "-n",
-             "-s", "0", "-B", "16384", "-Z", "root", "-w", str(path)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=os.sep)
+        process = self.lab.trace(path)
         try:
-            wait_for("the capture to begin", lambda: path.exists() and path.stat().st_size >= 24, 10)
             yield
             time.sleep(0.2)  # what the kernel's ring still holds
         finally:
-            process.terminate()
-            process.wait()
+            process.send_signal(signal.SIGINT)
+            process.communicate()
