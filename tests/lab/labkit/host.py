@@ -161,6 +161,12 @@ class Host:
     def start_corosync(self) -> None:
         if not shutil.which("corosync"):
             raise LabError("corosync is not installed: run tests/install")
+        # The membership is read from the log: what an earlier life wrote must not be taken for news.
+        log = self.log(COROSYNC)
+        if log.exists():
+            with open(log.with_suffix(".log.1"), "ab") as past:
+                past.write(log.read_bytes())
+            log.unlink()
         self.start_service(COROSYNC, ["corosync", "-f"])
 
     def start_daemon(self) -> None:

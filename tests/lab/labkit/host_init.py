@@ -22,7 +22,7 @@ LOGS = Path("/var/log")
 
 
 def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True)
+    subprocess.run(["mount", "--no-mtab", *words], check=True)
 
 
 def make_file_system(directory: Path) -> None:
