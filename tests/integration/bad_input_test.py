@@ -72,7 +72,7 @@ class BadConfigurationTest(LabCase):
                              " s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
                              " s.bind(('0.0.0.0', 7400)); s.listen(); time.sleep(25)")
         self.assert_refused(self.good_config(), "7400", "(?i)in use", before=(
-            f"{PYTHON} -c {listen} & sleep 0.5;"))
+            f"{PYTHON} -c {listen} >/dev/null 2>&1 & sleep 0.5;"))
 
     def test_no_corosync(self):
         """Waiting for it is right as well, if the log says for what."""

@@ -8,10 +8,9 @@ import random
 import sys
 import unittest
 
-from lab_case import LabCase, test_seed
+from lab_case import LOGS, LabCase, test_seed
 
 from labkit import kill_story
-from labkit.hosts import GUEST
 
 ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "10"))
 KILL_AFTER = (0.3, 3.0)
@@ -25,7 +24,7 @@ class SurvivesKillTest(LabCase):
             delay = moments.uniform(*KILL_AFTER)
             with self.subTest(round=number, delay=f"{delay:.3f}", seed=seed):
                 if number > 1:
-                    self.bring_back()
+                    self.hosts.bring_back()
                 self.one_round(number, delay)
 
     def one_round(self, number: int, delay: float):
@@ -46,20 +45,7 @@ class SurvivesKillTest(LabCase):
         self.assertEqual(result.failures(), [])
 
     def log_directory(self, number: int):
-        from lab_case import LOGS
-
         return LOGS / f"survives_kill.round{number}"
-
-    def bring_back(self):
-        """A fresh host a, and no guest anywhere."""
-        lab = self.hosts.lab
-        if self.guest("b").get("active_host") == "b":
-            self.hosts.order("b", "stop", GUEST)
-        if lab.host("a").running():
-            lab.kill("a")
-        lab.start("a")
-        for host in ("a", "b"):
-            self.hosts.wait_state(host, "STOPPED", 15)
 
 
 if __name__ == "__main__":

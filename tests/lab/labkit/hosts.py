@@ -122,6 +122,17 @@ class Hosts:
 
         return wait_for(f"{name} promoted on {host}", promoted, seconds)
 
+    def bring_back(self, host: str = "a", survivor: str = "b", name: str = GUEST):
+        """After the host's death: the guest stopped where it runs now, a fresh host, no guest anywhere."""
+        if self.guest(survivor, name).get("active_host") == survivor:
+            self.order(survivor, "stop", name)
+        if self.lab.host(host).running():
+            self.lab.kill(host)
+            self.lab.wait_members([other for other in self.lab.hosts if other != host])
+        self.lab.start(host)
+        for each in (host, survivor):
+            self.wait_state(each, "STOPPED", 15, name)
+
     @contextmanager
     def trace(self, path: Path):
         """Captures the guest network into `path` while inside; every packet until the end is in it."""
