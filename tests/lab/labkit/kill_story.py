@@ -46,9 +46,21 @@ def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, 
     """
     strike = strike or (lambda: hosts.kill("a"))
     capture = directory / "guest-network.pcap"
+    try:
+        with hosts.trace(capture):
+            ledger, verdict = under_load(hosts, directory, delay, result, strike, survivor, step)
+    except story.StoryError:
+        check_capture(capture, None, result)  # it may show why
+        raise
+    with step("look at it from outside"):
+        check_table(hosts, ledger, result)
+        check_capture(capture, verdict.local_port, result)
+
+
+def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, survivor: str, step):
+    """The part with clients at work; the ledger's process has ended when this returns."""
     pgbench_seconds = int(delay + AFTERMATH_SECONDS + 5)
-    with hosts.trace(capture), \
-            story.LedgerProcess(hosts, directory) as ledger, \
+    with story.LedgerProcess(hosts, directory) as ledger, \
             story.Background(hosts, story.pgbench_command(pgbench_seconds),
                              directory / "pgbench-kill.log") as bench:
         with step(f"ledger and pgbench at work, {delay:.2f} s"):
@@ -59,18 +71,17 @@ def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, 
             with step("KILL HOST a"):
                 result.kill_ns = strike()
                 watch(hosts, survivor, ledger, result)
+            with step("the ledger and pgbench go on"):
+                time.sleep(AFTERMATH_SECONDS)
+                verdict = ledger.stop()
+                run = story.parse_pgbench(bench.wait(pgbench_seconds + 15))
         finally:
             result.acks = ledger.acks()
             result.ledger.acknowledged = len(result.acks)
-        with step("the ledger and pgbench go on"):
-            time.sleep(AFTERMATH_SECONDS)
-            verdict = ledger.stop()
-            run = story.parse_pgbench(bench.wait(pgbench_seconds + 15))
-            result.acks = ledger.acks()
+            result.outage.longest_gap = longest_gap(
+                result.acks, time.monotonic_ns() if ledger.running else None).ms
     check_clients(result, verdict, run)
-    with step("look at it from outside"):
-        check_table(hosts, ledger, result)
-        check_capture(capture, verdict.local_port, result)
+    return ledger, verdict
 
 
 def watch(hosts, survivor: str, ledger, result: KillResult):
@@ -86,8 +97,6 @@ def watch(hosts, survivor: str, ledger, result: KillResult):
 
 
 def check_clients(result: KillResult, verdict: RunVerdict, run: story.Pgbench):
-    result.outage.longest_gap = longest_gap(result.acks).ms
-    result.ledger.acknowledged = len(result.acks)
     result.ledger.reconnects = verdict.connections - 1
     result.check("same connection", verdict.same_backend and not verdict.failure,
                  verdict.failure or f"port {verdict.local_port}, server process"
@@ -106,11 +115,12 @@ def check_table(hosts, ledger: story.LedgerProcess, result: KillResult):
     result.check("pg_amcheck", *story.amcheck(hosts))
 
 
-def check_capture(capture: Path, ledger_port: int, result: KillResult):
+def check_capture(capture: Path, ledger_port: int | None, result: KillResult):
+    """Without a port, a reset of any connection counts."""
     packets = list(pcap.read(capture))
     guest = story.GUEST_ADDRESS
     for name, finding in (
-            ("no reset", output_commit.check_no_reset(packets, guest, {ledger_port})),
+            ("no reset", output_commit.check_no_reset(packets, guest, ledger_port and {ledger_port})),
             ("output commit: beacons",
              output_commit.check_beacons(output_commit.beacons(packets), result.kill_ns)),
             ("output commit: streams", output_commit.check_streams(packets, guest))):

@@ -4,6 +4,7 @@ The page is plain text of at most 96 columns; colour and block characters only w
 them (`Style`), so that it reads as well on a dumb one.
 """
 
+import textwrap
 from dataclasses import asdict, dataclass, field
 
 
@@ -20,15 +21,18 @@ class Check:
 
 @dataclass
 class LedgerCounts:
+    """`lost` and `duplicated` are None until the table was read."""
+
     acknowledged: int = 0
-    lost: int = 0
-    duplicated: int = 0
+    lost: int | None = None
+    duplicated: int | None = None
     reconnects: int = 0
 
 
 @dataclass
 class OutageMs:
-    """From the kill, but for the longest gap, which is a time between two replies. None: never."""
+    """From the kill, but for the longest gap, which is a time between two replies; None: never. A gap
+    that had not ended when the story did counts as far as it went."""
 
     decision: float | None = None
     promoted: float | None = None
@@ -60,7 +64,7 @@ class Report:
         def two(quantiles: dict) -> dict:
             return {name: round(quantiles.get(name, 0.0)) for name in ("p50", "p99")}
 
-        def rounded(value):
+        def rounded(value: float | None) -> float | None:
             return None if value is None else round(value, 1)
 
         return {
@@ -141,6 +145,7 @@ class Style:
 
 
 WIDTH = 72
+DETAIL_COLUMN = 36  # of the checks
 
 
 def replies_per_cell(ack_times_ns: list[int], kill_ns: int, cell_ms: float, before: int,
@@ -193,15 +198,17 @@ def throughput(report: Report, style: Style) -> list[str]:
 
 def check_lines(report: Report, style: Style) -> list[str]:
     def line(check: Check) -> str:
+        detail = f"\n{' ' * DETAIL_COLUMN}".join(textwrap.wrap(check.detail, 96 - DETAIL_COLUMN) or [""])
         if check.target:
             word = style.good("met   ") if check.passed else style.bad("missed")
         else:
             word = style.good("ok    ") if check.passed else style.bad("FAILED")
-        return f"  {word}  {check.name:<28} {check.detail}"
+        return f"  {word}  {check.name:<26}{detail}"
 
     must = [line(check) for check in report.checks if not check.target]
     targets = [line(check) for check in report.checks if check.target]
-    return [style.strong("What had to hold"), *must, "", style.strong("Numbers to reach"), *targets]
+    lines = [style.strong("What had to hold"), *must]
+    return lines + ["", style.strong("Numbers to reach"), *targets] if targets else lines
 
 
 def render(report: Report, ack_times_ns: list[int], kill_ns: int | None, style: Style,
@@ -222,8 +229,10 @@ def render(report: Report, ack_times_ns: list[int], kill_ns: int | None, style: 
                   *timeline(report, ack_times_ns, kill_ns, style),
                   f"  longest gap between two replies: {number(outage.longest_gap, 'ms')}", "",
                   style.strong("The ledger, one TCP connection"),
-                  f"  {ledger.acknowledged:,} rows acknowledged, {ledger.lost} lost,"
-                  f" {ledger.duplicated} duplicated, {ledger.reconnects} reconnects", ""]
+                  f"  {ledger.acknowledged:,} rows acknowledged, "
+                  + ("the table was never read" if ledger.lost is None else
+                     f"{ledger.lost} lost, {ledger.duplicated} duplicated,"
+                     f" {ledger.reconnects} reconnects"), ""]
     pause, commit = report.pause_us, report.commit_latency_us
     lines += [style.strong("Protection"),
               f"  {report.epochs:,} epochs of {report.pages_per_epoch:,.0f} pages and"
