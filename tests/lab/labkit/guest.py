@@ -16,7 +16,7 @@ from .plan import LabError
 
 RECIPES = Path(__file__).resolve().parents[1] / "guests"
 GUESTS = Path(__file__).resolve().parents[3] / "build/guests"
-PROGRAMS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "zstd": "zstd"}
+PROGRAMS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "lz4": "lz4"}
 
 
 def names() -> list[str]:

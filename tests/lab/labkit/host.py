@@ -14,6 +14,9 @@ from . import membership, namespaces
 from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan
 from .shell import wait_until
 
+# Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
+_holders: list[subprocess.Popen] = []
+
 INIT = Path(__file__).with_name("host_init.py")
 START_SECONDS = 15
 COROSYNC, DAEMON = "corosync", "understudyd"
@@ -64,6 +67,7 @@ class Host:
                  'hostname "$0" && exec "$@"', self.name, sys.executable, "-I", str(INIT),
                  str(self.directory)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+        _holders[:] = [holder for holder in _holders if holder.poll() is None] + [init]
         ready = self.directory / "lab/ready"
         wait_until(lambda: ready.exists() or init.poll() is not None, START_SECONDS,
                    f"host {self.name} to boot")

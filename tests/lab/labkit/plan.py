@@ -58,7 +58,7 @@ class GuestPlan:
     def command_line(self) -> str:
         # TCG's TSC is the cheapest clock to read, and does not jump when the guest is paused; the
         # kernel's watchdog would call it unstable whenever the host is busy.
-        return ("console=ttyS0 quiet tsc=reliable clocksource=tsc no_timer_check mitigations=off "
+        return ("console=ttyS0 quiet edd=off nokaslr tsc=reliable clocksource=tsc no_timer_check mitigations=off "
                 f"audit=0 beacon={self.beacon_ms}")
 
 

@@ -1,0 +1,318 @@
+"""Builds and runs the tests: what `tests/run` does once everything is installed.
+
+A suite is a function that returns Results; one that fails does not keep the others from running. The
+whole output of each step is in build/test-logs; what is shown is progress, and the end of what failed.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+LOGS = ROOT / "build/test-logs"
+SKIPPED = 77
+FILE_SECONDS = 900      # one file of integration tests
+BUILD_SECONDS = 2400
+TEST_SECONDS = 1200     # one call of ctest
+PROGRESS_SECONDS = 10
+TAIL_LINES = 60
+
+HELP = """\
+tests/run [SUITE...] [--preset P] [-k PATTERN]
+
+Installs what is missing, builds, runs the tests and prints a summary; exits 0 only if nothing failed.
+
+suites  unit          Catch2 tests of the modules
+        python        tests of the lab's and the demo's own code
+        integration   real QEMU and Corosync in the lab
+        format        clang-format leaves the sources alone
+        includes      no module includes what it must not know
+        tidy          clang-tidy (slow)
+        fuzz          the decoders against rubbish
+        bench         the numbers of the README (slow)
+        all           all of these
+        Default, as in continuous integration: unit with each preset, python, format, includes,
+        integration.
+
+--preset P    release, asan or tsan, for unit and fuzz; default release (fuzz: asan)
+-k PATTERN    only tests whose name matches: a regular expression for C++ tests, a part of the file's
+              or the test's name for Python tests
+
+A test that cannot run here counts as skipped, and says why.
+"""
+
+
+@dataclass
+class Result:
+    what: str
+    state: str  # passed, failed, skipped
+    seconds: float
+    detail: str = ""
+
+
+class Failure(Exception):
+    """A step that failed; the message goes to the summary."""
+
+
+def stream(argv: list[str], log: Path, seconds: float, progress: bool = False, **environment) -> int:
+    """Runs a command with its output in `log`; with progress, its newest line every ten seconds. A
+    command that takes too long is killed with all its children."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as out:
+        process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True,
+                                   env={**os.environ, **environment})
+        deadline, said = time.monotonic() + seconds, time.monotonic()
+        try:
+            while True:
+                try:
+                    return process.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    pass
+                if time.monotonic() > deadline:
+                    raise Failure(f"took more than {seconds:g} s ({log})")
+                if progress and time.monotonic() - said > PROGRESS_SECONDS:
+                    said = time.monotonic()
+                    print(f"    {last_line(log)}", flush=True)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def last_line(log: Path) -> str:
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - 2000))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line[:110] for line in reversed(lines) if line.strip()), "")
+
+
+def show_tail(log: Path) -> None:
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if re.search(r"\berror:|FAILED:", line)][:20]
+    print("\n".join([f"---- {log}", *errors, *lines[-TAIL_LINES:], "----"]), flush=True)
+
+
+class Runner:
+    def __init__(self, pattern: str | None):
+        self.pattern = pattern
+        self.built: set[tuple[str, str]] = set()
+        self.results: list[Result] = []
+
+    def step(self, what: str, action) -> None:
+        """Runs action() -> (state, detail) and notes how it went and how long it took."""
+        print(f"== {what}", flush=True)
+        begin = time.monotonic()
+        try:
+            state, detail = action()
+        except Failure as failure:
+            state, detail = "failed", str(failure)
+        result = Result(what, state, time.monotonic() - begin, detail)
+        self.results.append(result)
+        print(f"   {result.state} in {result.seconds:.1f} s{'  ' + detail if detail else ''}", flush=True)
+
+    def build(self, preset: str, target: str) -> None:
+        """Configures and builds once; Failure if it does not."""
+        if (preset, target) in self.built:
+            return
+        log = LOGS / f"build-{preset}.log"
+        steps = [["cmake", "--preset", preset],
+                 ["cmake", "--build", "--preset", preset, "--target", target]]
+        for argv in steps:
+            if stream(argv, log, BUILD_SECONDS, progress=True):
+                show_tail(log)
+                raise Failure(f"{preset} does not build: {log}")
+        self.built.add((preset, target))
+
+    # Suites --------------------------------------------------------------------------------------
+
+    def unit(self, preset: str) -> None:
+        self.step(f"build {preset}", lambda: self._built(preset, "all" if preset == "release" else
+                                                         "unit_tests"))
+        if self.results[-1].state == "passed":
+            self.step(f"unit {preset}", lambda: self._ctest(preset, "unit"))
+
+    def fuzz(self, preset: str) -> None:
+        self.step(f"build {preset} (fuzz)", lambda: self._built(preset, "all"))
+        if self.results[-1].state == "passed":
+            self.step(f"fuzz {preset}", lambda: self._ctest(preset, "fuzz"))
+
+    def python(self) -> None:
+        for path in sorted(TESTS.glob("lab/tests/*_test.py")):
+            self._python_file("python", path)
+
+    def integration(self) -> None:
+        self.step("build release", lambda: self._built("release", "all"))
+        if self.results[-1].state != "passed":
+            return
+        self.step("integration (C++)", lambda: self._ctest("release", "integration"))
+        for path in sorted(TESTS.glob("integration/*_test.py")):
+            self._python_file("integration", path)
+
+    def format(self) -> None:
+        self.step("format", self._format)
+
+    def includes(self) -> None:
+        self.step("includes", lambda: self._program("includes", [sys.executable, "-B",
+                                                                 str(TESTS / "include_table.py")]))
+
+    def tidy(self) -> None:
+        self.step("build release", lambda: self._built("release", "all"))
+        self.step("tidy", self._tidy)
+
+    def bench(self) -> None:
+        self.step("build release", lambda: self._built("release", "all"))
+        for path in sorted(TESTS.glob("bench/*")):
+            if path.is_file() and os.access(path, os.X_OK):
+                self.step(f"bench {path.name}", lambda path=path: self._program(path.name, [str(path)]))
+
+    # How they are run ----------------------------------------------------------------------------
+
+    def _built(self, preset: str, target: str):
+        if (preset, target) in self.built:
+            return "passed", "already built"
+        self.build(preset, target)
+        return "passed", ""
+
+    def _ctest(self, preset: str, label: str):
+        log, junit = LOGS / f"{label}-{preset}.log", LOGS / f"{label}-{preset}.xml"
+        junit.unlink(missing_ok=True)
+        argv = ["ctest", "--preset", preset, "-L", f"^{label}$", "--output-on-failure", "--no-tests=ignore",
+                "--output-junit", str(junit), "-j", str(os.cpu_count())]
+        code = stream(argv + (["-R", self.pattern] if self.pattern else []), log, TEST_SECONDS)
+        counts, reasons = junit_counts(junit)
+        detail = f"{counts['total']} tests" + (f", {counts['skipped']} skipped: {reasons}"
+                                               if counts["skipped"] else "")
+        if code or counts["failed"]:
+            show_tail(log)
+            raise Failure(f"{counts['failed']} of {detail} failed: {log}")
+        return ("passed", detail) if counts["total"] else ("skipped", "no such tests")
+
+    def _python_file(self, suite: str, path: Path) -> None:
+        argv = [sys.executable, "-B", "-m", "unittest", "-v", path.stem]
+        if self.pattern and self.pattern not in path.stem:
+            if self.pattern not in path.read_text():
+                return
+            argv += ["-k", self.pattern]
+        self.step(f"{suite} {path.stem}", lambda: self._unittest(argv, path))
+
+    def _unittest(self, argv: list[str], path: Path):
+        log = LOGS / f"{path.stem}.log"
+        paths = os.pathsep.join([str(path.parent), str(TESTS / "lab")])
+        code = stream(argv, log, FILE_SECONDS, progress=True, PYTHONPATH=paths)
+        text = log.read_text(errors="replace")
+        ran = re.search(r"^Ran (\d+) tests?", text, re.MULTILINE)
+        reasons = sorted(set(re.findall(r"skipped ['\"](.+)['\"]$", text, re.MULTILINE)))
+        if code == SKIPPED:
+            return "skipped", last_line(log)
+        if code:
+            show_tail(log)
+            raise Failure(f"exit {code}: {log}")
+        total = int(ran[1]) if ran else 0
+        skipped = text.count("... skipped")
+        detail = f"{total} tests" + (f", {skipped} skipped: {'; '.join(reasons)}" if skipped else "")
+        return ("skipped" if skipped >= total else "passed"), detail
+
+    def _program(self, name: str, argv: list[str]):
+        log = LOGS / f"{name}.log"
+        code = stream(argv, log, TEST_SECONDS, progress=True)
+        if code == SKIPPED:
+            return "skipped", last_line(log)
+        if code:
+            show_tail(log)
+            raise Failure(f"exit {code}: {log}")
+        return "passed", last_line(log)
+
+    def _format(self):
+        listed = subprocess.run(["git", "ls-files", "*.cpp", "*.hpp", "*.c", "*.h"], cwd=ROOT,
+                                capture_output=True, text=True, check=True).stdout.split()
+        log = LOGS / "format.log"
+        if stream(["clang-format", "--dry-run", "-Werror", *listed], log, 300):
+            show_tail(log)
+            raise Failure(f"clang-format -i would change files: {log}")
+        return "passed", f"{len(listed)} files"
+
+    def _tidy(self):
+        commands = json.loads((ROOT / "build/release/compile_commands.json").read_text())
+        files = sorted({entry["file"] for entry in commands if "/build/" not in entry["file"]
+                        and (not self.pattern or self.pattern in entry["file"])})
+        log = LOGS / "tidy.log"
+        argv = ["run-clang-tidy", "-quiet", "-p", "build/release", "-j", str(os.cpu_count()), *files]
+        if stream(argv, log, BUILD_SECONDS, progress=True):
+            show_tail(log)
+            raise Failure(f"clang-tidy found something: {log}")
+        return "passed", f"{len(files)} files"
+
+
+def junit_counts(path: Path) -> tuple[dict[str, int], str]:
+    counts, reasons = {"total": 0, "failed": 0, "skipped": 0}, []
+    if path.exists():
+        for case in ElementTree.parse(path).getroot().iter("testcase"):
+            counts["total"] += 1
+            counts["failed"] += case.find("failure") is not None
+            if case.find("skipped") is not None:
+                counts["skipped"] += 1
+                output = (case.findtext("system-out") or "").strip().splitlines()
+                reasons.append(f"{case.get('name')} ({output[-1] if output else 'no reason given'})")
+    return counts, "; ".join(reasons)
+
+
+def summary(results: list[Result], seconds: float) -> int:
+    width = max((len(result.what) for result in results), default=0)
+    print("\n" + "=" * 78)
+    for result in results:
+        print(f"{result.what:{width}}  {result.state:7}  {result.seconds:7.1f} s  {result.detail}")
+    failed = [result for result in results if result.state == "failed"]
+    print("=" * 78)
+    print(f"{'FAILED' if failed else 'PASSED'}: {len(results) - len(failed)} of {len(results)} steps in "
+          f"{seconds / 60:.1f} min")
+    return 1 if failed or not results else 0
+
+
+SUITES = ("unit", "python", "integration", "format", "includes", "tidy", "fuzz", "bench")
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="tests/run", add_help=False)
+    options.add_argument("suites", nargs="*", metavar="SUITE")
+    options.add_argument("--preset", choices=["release", "asan", "tsan"])
+    options.add_argument("-k", dest="pattern")
+    options.add_argument("-h", "--help", action="store_true")
+    chosen = options.parse_args()
+    unknown = set(chosen.suites) - {*SUITES, "all"}
+    if chosen.help or unknown:
+        print(*(f"tests/run: no suite {name!r}" for name in sorted(unknown)), HELP, sep="\n")
+        return 2 if unknown else 0
+
+    runner = Runner(chosen.pattern)
+    begin = time.monotonic()
+    try:
+        for name in chosen.suites and (SUITES if "all" in chosen.suites else chosen.suites) or \
+                (["unit"] if chosen.preset else ["format", "includes", "unit", "python", "integration"]):
+            if name == "unit":
+                for preset in [chosen.preset] if chosen.preset else \
+                        ["release"] if chosen.suites and "all" not in chosen.suites else \
+                        ["release", "asan", "tsan"]:
+                    runner.unit(preset)
+            elif name == "fuzz":
+                runner.fuzz(chosen.preset or "asan")
+            else:
+                getattr(runner, name)()
+    except KeyboardInterrupt:
+        print("tests/run: interrupted", file=sys.stderr)
+        summary(runner.results, time.monotonic() - begin)
+        return 130
+    return summary(runner.results, time.monotonic() - begin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
