@@ -233,14 +233,18 @@ def render(report: Report, ack_times_ns: list[int], kill_ns: int | None, style: 
                   + ("the table was never read" if ledger.lost is None else
                      f"{ledger.lost} lost, {ledger.duplicated} duplicated,"
                      f" {ledger.reconnects} reconnects"), ""]
+    if report.link:
+        lines += protection(report, style)
+    return "\n".join([*lines, *check_lines(report, style), rule])
+
+
+def protection(report: Report, style: Style) -> list[str]:
     pause, commit = report.pause_us, report.commit_latency_us
-    lines += [style.strong("Protection"),
-              f"  {report.epochs:,} epochs of {report.pages_per_epoch:,.0f} pages and"
-              f" {report.bytes_per_epoch / 1024:,.0f} KiB",
-              f"  pause           p50 {pause.get('p50', 0) / 1000:6.2f} ms   p99"
-              f" {pause.get('p99', 0) / 1000:6.2f} ms",
-              f"  commit latency  p50 {commit.get('p50', 0) / 1000:6.2f} ms   p99"
-              f" {commit.get('p99', 0) / 1000:6.2f} ms", "",
-              style.strong("pgbench, 4 clients"), *throughput(report, style), "",
-              *check_lines(report, style), rule]
-    return "\n".join(lines)
+    return [style.strong("Protection"),
+            f"  {report.epochs:,} epochs of {report.pages_per_epoch:,.0f} pages and"
+            f" {report.bytes_per_epoch / 1024:,.0f} KiB",
+            f"  pause           p50 {pause.get('p50', 0) / 1000:6.2f} ms   p99"
+            f" {pause.get('p99', 0) / 1000:6.2f} ms",
+            f"  commit latency  p50 {commit.get('p50', 0) / 1000:6.2f} ms   p99"
+            f" {commit.get('p99', 0) / 1000:6.2f} ms", "",
+            style.strong("pgbench, 4 clients"), *throughput(report, style), ""]
