@@ -39,7 +39,7 @@ class HostileReplicationTest(LabCase):
 
     def test_the_reasons_name_what_is_wrong(self):
         attacks = wire.attacks(1)
-        for name, word in (("a wrong version", "version"), ("an oversized length", "length"),
+        for name, word in (("a wrong version", "version"), ("an oversized length", "at most"),
                            ("rubbish", "magic")):
             with self.subTest(attack=name):
                 before = len(self.hosts.daemon_log("b"))
