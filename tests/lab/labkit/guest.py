@@ -5,6 +5,7 @@ its own, so an interrupted one leaves neither mounts nor processes, and is kept 
 its recipe stays the same.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -48,14 +49,18 @@ def build(name: str, say=lambda _: None, force: bool = False) -> Path:
     if os.geteuid() != 0:
         raise LabError("building a guest needs root")
     GUESTS.mkdir(parents=True, exist_ok=True)
-    say(f"guest {name}: building (a minute or so, once)")
-    # Built beside the old one and moved in place when whole.
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=GUESTS) as work:
-        _run_recipe(recipe, Path(work), say)
-        fresh = Path(work) / "out"
-        (fresh / "recipe").write_text(wanted)
-        shutil.rmtree(target, ignore_errors=True)
-        fresh.rename(target)
+    with open(GUESTS / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not force and stamp.exists() and stamp.read_text() == wanted:
+            return target  # built by the process that had the lock
+        say(f"guest {name}: building (a minute or so, once)")
+        # Built beside the old one and moved in place when whole.
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=GUESTS) as work:
+            _run_recipe(recipe, Path(work), say)
+            fresh = Path(work) / "out"
+            (fresh / "recipe").write_text(wanted)
+            shutil.rmtree(target, ignore_errors=True)
+            fresh.rename(target)
     size = (target / "initrd").stat().st_size >> 20
     say(f"guest {name}: initrd of {size} MiB in {target}")
     return target

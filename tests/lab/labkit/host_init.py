@@ -19,6 +19,7 @@ from pathlib import Path
 
 CONTROL = Path("/run/lab")
 LOGS = Path("/var/log")
+TREE = Path(__file__).resolve().parents[3]
 
 
 def mount(*words: str) -> None:
@@ -26,6 +27,7 @@ def mount(*words: str) -> None:
 
 
 def make_file_system(directory: Path) -> None:
+    keep_tree_visible(directory)
     mount("-t", "sysfs", "sysfs", "/sys")
     mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm")
     # The new /run is made aside, since the host's directory lies below the old one.
@@ -36,8 +38,17 @@ def make_file_system(directory: Path) -> None:
     (fresh / "lock").mkdir()
     mount("--bind", str(directory / "lab"), str(fresh / "lab"))
     for source, target in (("etc-corosync", "/etc/corosync"), ("lib", "/var/lib"), ("log", "/var/log")):
-        mount("--bind", str(directory / source), target)
+        mount("--rbind", str(directory / source), target)
     mount("--move", str(fresh), "/run")
+
+
+def keep_tree_visible(directory: Path) -> None:
+    """A tree below /var/lib, as build servers have it, would be hidden with everything in it."""
+    for source, target in (("lib", "/var/lib"), ("log", "/var/log")):
+        if TREE.is_relative_to(target):
+            inside = directory / source / TREE.relative_to(target)
+            inside.mkdir(parents=True, exist_ok=True)
+            mount("--bind", str(TREE), str(inside))
 
 
 def start(request: dict, services: dict[int, str]) -> None:

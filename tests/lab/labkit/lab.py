@@ -87,6 +87,8 @@ class Lab:
                               guest_plan, extra=extra or [])
             try:
                 self._build()
+            except LabError as error:
+                raise LabError(f"{error} (logs: {self._undo()})") from None
             except BaseException:
                 self._remove()
                 raise
@@ -125,6 +127,14 @@ class Lab:
             namespaces.delete(namespace)
         shutil.rmtree(self.state, ignore_errors=True)
         self._plan = None
+
+    def _undo(self) -> Path:
+        """Removes what could not be made whole, but keeps its logs."""
+        kept = ROOT / "build/lab-logs" / self.name
+        shutil.rmtree(kept, ignore_errors=True)
+        self.collect_logs(kept)
+        self._remove()
+        return kept
 
     def exists(self) -> bool:
         return self.state.exists() or bool(namespaces.of_lab(self.name))
@@ -294,7 +304,9 @@ class Lab:
     def collect_logs(self, target: Path) -> None:
         """Copies every host's logs to target/HOST/, for a post-mortem."""
         for name in self.hosts:
-            shutil.copytree(self.host(name).directory / "log", Path(target) / name, dirs_exist_ok=True)
+            logs = self.host(name).directory / "log"
+            if logs.exists():
+                shutil.copytree(logs, Path(target) / name, dirs_exist_ok=True)
 
     @contextmanager
     def _locked(self):

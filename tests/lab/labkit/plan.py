@@ -56,9 +56,10 @@ class GuestPlan:
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
     def command_line(self) -> str:
-        # TCG's TSC is the cheapest clock to read, and does not jump when the guest is paused; the
-        # kernel's watchdog would call it unstable whenever the host is busy.
-        return ("console=ttyS0 quiet edd=off nokaslr tsc=reliable clocksource=tsc no_timer_check mitigations=off "
+        # The HPET counts QEMU's virtual time: it stands still while the guest is paused and goes on the
+        # same on another host. The TSC must be calibrated at boot, which an emulated CPU on a busy
+        # machine gets wrong by as much as a factor of three.
+        return ("console=ttyS0 quiet edd=off nokaslr clocksource=hpet no_timer_check mitigations=off "
                 f"audit=0 beacon={self.beacon_ms}")
 
 
