@@ -2,8 +2,8 @@
 """The numbers of the README, measured: pause, promotion, outage and what protection costs pgbench.
 
 Rounds of pgbench without and with protection take turns in one guest, so that a machine which gets
-slower or faster meanwhile does it to both. Then the host dies several times. Prints a table and writes
-build/bench.json, with the machine's name on both.
+slower or faster meanwhile does it to both. Then the host dies several times. Prints a table and
+writes build/bench.json, with the machine's name on both.
 """
 
 import argparse
@@ -70,7 +70,8 @@ def measure_pgbench(hosts: Hosts, options, directory: Path, progress: Progress) 
         "accelerator": samples[-1]["accelerator"],
         "tps": median, "tps_rounds": rates,
         "tps_ratio": median["protected"] / median["unprotected"] if median["unprotected"] else 0.0,
-        **{field: {q: statistics.median(sample[field][q] for sample in samples) for q in ("p50", "p99")}
+        **{field: {q: statistics.median(sample[field][q] for sample in samples)
+                   for q in ("p50", "p99")}
            for field in ("pause_us", "commit_latency_us", "hold_us")},
         **{field: statistics.mean(sample[field] for sample in samples)
            for field in ("pages_per_epoch", "bytes_per_epoch")},

@@ -1,5 +1,5 @@
-"""The death of the backup leaves the guest running. Its output is held until a quorate membership without
-the backup has decided that it runs alone, and then released."""
+"""The death of the backup leaves the guest running. Its output is held until a quorate membership
+without the backup has decided that it runs alone, and then released."""
 
 import time
 import unittest

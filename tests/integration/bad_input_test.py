@@ -1,4 +1,4 @@
-"""Bad input gets a clear error that names the thing and the remedy, an exit code, and leaves nothing."""
+"""Bad input gets a clear error that names thing and remedy, an exit code, and leaves nothing."""
 
 import re
 import shlex
@@ -128,7 +128,8 @@ class BadOrderTest(LabCase):
         try:
             with subprocess.Popen(host.enter(["env", "PATH=/nonexistent", binary, "--config",
                                               "/run/lab/understudy.conf"]),
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as daemon:
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True) as daemon:
                 try:
                     # Refusing to start and refusing the guest are both clear.
                     if lab.understudy("b", "status").returncode != 0:

@@ -1,4 +1,6 @@
-"""The death of understudyd alone equals the death of its host: QEMU dies with it, the backup takes over."""
+"""The death of understudyd alone equals the death of its host: QEMU dies with it, the
+backup takes over.
+"""
 
 import time
 import unittest

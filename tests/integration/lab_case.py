@@ -1,4 +1,4 @@
-"""The ground of the integration tests: one lab for all tests of a class, logs kept when one fails."""
+"""The ground of the integration tests: one lab for all tests of a class, logs kept."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def test_seed() -> int:
 
 
 class LabCase(unittest.TestCase):
-    """`self.hosts` is the lab, `self.directory` is for files of the test. `lab_options` are Lab.up's."""
+    """`self.hosts` is the lab, `self.directory` for its files. `lab_options` are Lab.up's."""
 
     lab_options: dict = {}
     protected = False  # the guest runs on a, protected to b, before the first test

@@ -18,7 +18,7 @@ class QuorumTest(LabCase):
         capture = self.directory / "guest-network.pcap"
         with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
             ledger.wait_acks(20, 20)
-            # The cluster network only: the guest's network on a stays up, silence must be a's own doing.
+            # The cluster network only: the guest's network stays up, silence is a's own doing.
             cut_ns = self.hosts.lab.cut("a").realtime_ns
             promoted = self.hosts.wait_promotion("b", cut_ns, PROMOTION_SECONDS)
             running_ns = promoted["last_failover"]["running_unix_us"] * 1000
@@ -51,7 +51,7 @@ class QuorumTest(LabCase):
 
 
 class NobodyDecidesTest(LabCase):
-    """Without a quorum anywhere, nobody promotes and nobody answers; it goes on when the net is healed."""
+    """Without a quorum anywhere, nobody promotes, nobody answers; a healed net goes on."""
 
     protected = True
 

@@ -1,4 +1,4 @@
-"""A lab as the story and the tests use it: commands on hosts and at the client, daemons, statuses."""
+"""A lab as the story and the tests use it: commands, statuses, steps, captures."""
 
 import shutil
 import signal
@@ -39,7 +39,7 @@ class Hosts:
         return self.lab.kill(host).realtime_ns
 
     def save_logs(self, directory: Path):
-        """Copies every host's logs to `directory`/HOST/, as far as there is a lab to take them from."""
+        """Copies every host's logs to `directory`/HOST/, if there is a lab to take them from."""
         try:
             self.lab.collect_logs(directory)
         except (LabError, OSError, shutil.Error) as error:
@@ -62,7 +62,8 @@ class Hosts:
                                stdin=subprocess.DEVNULL)
 
     def client_process(self, command: list[str], stdout, stderr) -> subprocess.Popen:
-        return self.lab.client_popen(command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
+        return self.lab.client_popen(command, stdout=stdout, stderr=stderr,
+                                     stdin=subprocess.DEVNULL)
 
     def understudy(self, host: str, *words: str, timeout: float = CALL_SECONDS):
         return self.run(host, ["understudy", *words], timeout)
@@ -123,7 +124,7 @@ class Hosts:
         return wait_for(f"{name} promoted on {host}", promoted, seconds)
 
     def bring_back(self, host: str = "a", survivor: str = "b", name: str = GUEST):
-        """After the host's death: the guest stopped where it runs now, a fresh host, no guest anywhere."""
+        """After the host's death: the guest stopped where it runs now, a fresh host, no guest."""
         if self.guest(survivor, name).get("active_host") == survivor:
             self.order(survivor, "stop", name)
         if self.lab.host(host).running():
@@ -135,7 +136,7 @@ class Hosts:
 
     @contextmanager
     def trace(self, path: Path):
-        """Captures the guest network into `path` while inside; every packet until the end is in it."""
+        """Captures the guest network into `path` while inside; every packet until the end."""
         process = self.lab.trace(path)
         try:
             yield

@@ -9,9 +9,9 @@ Runs as a process in the client's network namespace:
     python3 -m labkit.ledger run   --dsn DSN --acks FILE --verdict FILE [--count N]
     python3 -m labkit.ledger check --dsn DSN --acks FILE --verdict FILE
 
-`run` ends on SIGTERM (after the row under way is acknowledged), after N rows, or with the connection.
-An acknowledgement is a line `number monotonic_ns realtime_ns`. Both commands write their verdict as
-JSON; `check` uses a connection of its own, after the story.
+`run` ends on SIGTERM (after the row under way is acknowledged), after N rows, or with the
+connection. An acknowledgement is a line `number monotonic_ns realtime_ns`. Both commands write
+their verdict as JSON; `check` uses a connection of its own, after the story.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from pathlib import Path
 
 TABLE = "ledger"
 CONNECT_SECONDS = 10
-# libpq must never give up by itself: no keepalive and no user timeout, so that a connection ends only
-# when the other end says so.
+# libpq must never give up by itself: no keepalive and no user timeout, so that a connection ends
+# only when the other end says so.
 PATIENT = {"connect_timeout": CONNECT_SECONDS, "keepalives": 0, "tcp_user_timeout": 0}
 
 
@@ -46,7 +46,6 @@ class RunVerdict:
 
     sent: int
     acknowledged: int
-    connections: int
     backend_pid: int
     local_port: int
     same_backend: bool
@@ -113,7 +112,8 @@ def compare(acks: list[Ack], rows: list[tuple[int, int]]) -> CheckVerdict:
     examples = ([f"row {n} was acknowledged and is gone" for n in lost[:3]]
                 + [f"row {n} is there {seen[n]} times" for n in twice[:3]]
                 + [f"row {n} was never acknowledged" for n in extra[1:4]])
-    return CheckVerdict(len(acks), len(lost) + len(acks) - len(acknowledged), len(twice), len(extra),
+    acknowledged_twice = len(acks) - len(acknowledged)
+    return CheckVerdict(len(acks), len(lost) + acknowledged_twice, len(twice), len(extra),
                         len({pid for _, pid in rows}), examples)
 
 
@@ -145,7 +145,7 @@ class Ledger:
         self.stop_ = True
 
     def run(self) -> RunVerdict:
-        verdict = RunVerdict(0, 0, 1, self.connection_.get_backend_pid(),
+        verdict = RunVerdict(0, 0, self.connection_.get_backend_pid(),
                              local_port(self.connection_), False, "")
         try:
             cursor = self.connection_.cursor()

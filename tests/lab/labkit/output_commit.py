@@ -1,16 +1,17 @@
 """Output commit, seen from outside: a capture of the guest's network is all the evidence.
 
-What can be proved. A promoted guest goes on from the last epoch that the backup holds. If every packet
-on the wire belongs to such an epoch, the promoted guest has already sent everything that was seen, so:
+What can be proved. A promoted guest goes on from the last epoch that the backup holds. If every
+packet on the wire belongs to such an epoch, the promoted guest has already sent everything that was
+seen, so:
 
-- a counter that the guest keeps in RAM and sends as a beacon goes on *above* every value seen: a value
-  that comes again, or a lower one, was sent by an epoch that no longer exists;
+- a counter that the guest keeps in RAM and sends as a beacon goes on *above* every value seen: a
+  value that comes again, or a lower one, was sent by an epoch that no longer exists;
 - a byte of a TCP stream that is sent again is the same byte;
 - an acknowledgement number never goes back: the guest does not forget input it has acknowledged.
 
-Values may be missing: packets held when the host died were never seen by anyone, and the network may
-lose packets. The opposite fault, output let go one epoch early, repeats a handful of beacons at each
-failover (25 ms epochs, a beacon every 5 ms).
+Values may be missing: packets held when the host died were never seen by anyone, and the network
+may lose packets. The opposite fault, output let go one epoch early, repeats a handful of beacons at
+each failover (25 ms epochs, a beacon every 5 ms).
 """
 
 import struct
@@ -60,7 +61,7 @@ def beacons(packets) -> list[tuple[int, int]]:
 
 
 def check_beacons(seen: list[tuple[int, int]], kill_ns: int | None = None) -> Finding:
-    """The counters on the wire only ever grow. With `kill_ns`, there must be some on either side."""
+    """The counters on the wire only ever grow. With `kill_ns`, some must be on either side."""
     finding = Finding(len(seen))
     highest = -1
     for time_ns, counter in seen:
@@ -86,7 +87,7 @@ def check_beacons(seen: list[tuple[int, int]], kill_ns: int | None = None) -> Fi
 
 
 class Stream:
-    """One direction of one TCP connection: which bytes were sent where, how far was acknowledged."""
+    """One direction of one TCP connection: its bytes, and how far it acknowledged."""
 
     def __init__(self, packet: pcap.Packet):
         self.syn_ = packet.sequence if packet.flags & pcap.SYN else None
@@ -121,7 +122,8 @@ class Stream:
                 if self.present_[index]:
                     again += 1
                     if self.bytes_[index] != byte and not self.violation:
-                        self.violation = f"byte {index} was {self.bytes_[index]:#x}, came as {byte:#x}"
+                        self.violation = (f"byte {index} was {self.bytes_[index]:#x},"
+                                          f" came as {byte:#x}")
         self.bytes_[start:end] = payload
         self.present_[start:end] = b"\1" * len(payload)
         return again
@@ -159,8 +161,8 @@ def check_streams(packets, guest: str) -> Finding:
         if back:
             finding.violations.append(f"{name}: the acknowledgement went back {back} bytes at"
                                       f" {packet.time_ns / 1e9:.6f}")
-    finding.detail = (f"{finding.seen} segments of {len(streams)} streams, {again} bytes sent again,"
-                      " all the same")
+    finding.detail = (f"{finding.seen} segments of {len(streams)} streams, {again} bytes sent"
+                      " again, all the same")
     return finding
 
 
@@ -180,14 +182,3 @@ def check_no_reset(packets, guest: str, ports: set[int] | None = None) -> Findin
                 f" {packet.time_ns / 1e9:.6f}")
     finding.detail = f"{finding.seen} segments, no reset"
     return finding
-
-
-def connections_opened(packets, guest: str, guest_port: int, since_ns: int) -> dict[int, int]:
-    """How often each client port sent a SYN to the guest's port since then, retransmissions apart."""
-    seen: dict[int, set[int]] = {}
-    for packet in packets:
-        if (packet.protocol == pcap.TCP and packet.destination == guest and packet.time_ns >= since_ns
-                and packet.destination_port == guest_port
-                and packet.flags & (pcap.SYN | pcap.ACK) == pcap.SYN):
-            seen.setdefault(packet.source_port, set()).add(packet.sequence)
-    return {port: len(sequences) for port, sequences in seen.items()}

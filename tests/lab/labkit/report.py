@@ -1,7 +1,7 @@
 """The report of the demo: the JSON for machines and the page for people. Pure.
 
-The page is plain text of at most 96 columns; colour and block characters only where the terminal has
-them (`Style`), so that it reads as well on a dumb one.
+The page is plain text of at most 96 columns; colour and block characters only where the terminal
+has them (`Style`), so that it reads as well on a dumb one.
 """
 
 import textwrap
@@ -31,8 +31,8 @@ class LedgerCounts:
 
 @dataclass
 class OutageMs:
-    """From the kill, but for the longest gap, which is a time between two replies; None: never. A gap
-    that had not ended when the story did counts as far as it went."""
+    """From the kill, but for the longest gap, which is a time between two replies; None: never. A
+    gap that had not ended when the story did counts as far as it went."""
 
     decision: float | None = None
     promoted: float | None = None
@@ -145,6 +145,7 @@ class Style:
 
 
 WIDTH = 72
+PAGE_COLUMNS = 96
 DETAIL_COLUMN = 36  # of the checks
 
 
@@ -198,7 +199,8 @@ def throughput(report: Report, style: Style) -> list[str]:
 
 def check_lines(report: Report, style: Style) -> list[str]:
     def line(check: Check) -> str:
-        detail = f"\n{' ' * DETAIL_COLUMN}".join(textwrap.wrap(check.detail, 96 - DETAIL_COLUMN) or [""])
+        parts = textwrap.wrap(check.detail, PAGE_COLUMNS - DETAIL_COLUMN)
+        detail = f"\n{' ' * DETAIL_COLUMN}".join(parts)
         if check.target:
             word = style.good("met   ") if check.passed else style.bad("missed")
         else:

@@ -1,13 +1,13 @@
 """What `understudy status --json` says, in Python's types. Pure.
 
-Protocol Buffers' JSON writes 64-bit numbers as text and may leave out what has its default; here every
-field is there with its type.
+Protocol Buffers' JSON writes 64-bit numbers as text and may leave out what has its default; here
+every field is there with its type.
 """
 
 import json
 
-GUEST = {"name": "", "state": "STOPPED", "active_host": "", "backup_host": "", "term": 0, "epoch": 0,
-         "commit_age_us": 0, "held_packets": 0, "held_bytes": 0, "pages_per_epoch": 0.0,
+GUEST = {"name": "", "state": "STOPPED", "active_host": "", "backup_host": "", "term": 0,
+         "epoch": 0, "commit_age_us": 0, "held_packets": 0, "held_bytes": 0, "pages_per_epoch": 0.0,
          "bytes_per_epoch": 0.0, "sync_fraction": 0.0, "link": "", "throttled": False, "detail": "",
          "report_age_us": 0, "epochs_per_second_milli": 0, "accelerator": ""}
 QUANTILES = {"count": 0, "p50": 0.0, "p99": 0.0, "max": 0.0, "last": 0.0}

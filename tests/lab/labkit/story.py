@@ -7,12 +7,11 @@ import json
 import re
 import signal
 import subprocess
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .ledger import Ack, CheckVerdict, RunVerdict, read_acks
+from .ledger import Ack, CheckVerdict, RunVerdict, first_ack_after, read_acks
 
 PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 PG_AMCHECK = "/usr/lib/postgresql/15/bin/pg_amcheck"
@@ -163,8 +162,8 @@ class LedgerProcess:
                         lambda: acks if len(acks := self.acks()) >= count else None, seconds)
 
     def wait_ack_after(self, realtime_ns: int, seconds: float) -> Ack:
-        return wait_for("a reply to the ledger", lambda: next(
-            (ack for ack in self.acks() if ack.realtime_ns > realtime_ns), None), seconds)
+        return wait_for("a reply to the ledger",
+                        lambda: first_ack_after(self.acks(), realtime_ns), seconds)
 
     def stop(self) -> RunVerdict:
         """Ends the ledger after its row under way; one that hangs is killed and has failed."""
@@ -173,7 +172,7 @@ class LedgerProcess:
         log = self.process_.wait(LEDGER_STOP_SECONDS)
         if not self.verdict_path.exists():
             acks = len(self.acks())
-            return RunVerdict(acks + 1, acks, 1, 0, 0, False,
+            return RunVerdict(acks + 1, acks, 0, 0, False,
                               log.strip().splitlines()[-1] if log.strip() else "it hung")
         return RunVerdict(**json.loads(self.verdict_path.read_text()))
 
@@ -198,30 +197,3 @@ def postgres_answers(hosts) -> bool:
     done = hosts.client(["/usr/lib/postgresql/15/bin/pg_isready", "-q", "-t", "1", "-h",
                          GUEST_ADDRESS], timeout=5)
     return done.returncode == 0
-
-
-# --- status over time
-
-
-class StatusSampler:
-    """Keeps a host's statuses while it runs, one every `every` seconds, on a thread of its own."""
-
-    def __init__(self, hosts, host: str, guest: str, every: float = 1.0):
-        self.samples: list[dict] = []
-        self.hosts_, self.host_, self.guest_, self.every_ = hosts, host, guest, every
-        self.stop_ = threading.Event()
-        self.thread_ = threading.Thread(target=self.loop, name="status")
-
-    def __enter__(self):
-        self.thread_.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop_.set()
-        self.thread_.join()
-
-    def loop(self):
-        while not self.stop_.wait(self.every_):
-            guest = self.hosts_.guest(self.host_, self.guest_)
-            if guest:
-                self.samples.append(guest)

@@ -17,7 +17,8 @@ HEADER = struct.Struct("<IBBHIIQQQQ")
 
 def header(type_: int = HELLO, payload_bytes: int = 0, version: int = VERSION, magic: int = MAGIC,
            session: int = 0, sequence: int = 0, epoch: int = 0, checksum: int = 0xBAD) -> bytes:
-    return HEADER.pack(magic, version, type_, 0, payload_bytes, 0, session, sequence, epoch, checksum)
+    return HEADER.pack(magic, version, type_, 0, payload_bytes, 0, session, sequence, epoch,
+                       checksum)
 
 
 def attacks(seed: int) -> dict[str, bytes]:
@@ -32,17 +33,19 @@ def attacks(seed: int) -> dict[str, bytes]:
         "an oversized length": header(payload_bytes=0xFFFFFFF0) + noise.randbytes(256),
         "an unknown type": header(type_=200, payload_bytes=8) + noise.randbytes(8),
         "a wrong checksum": header(payload_bytes=64) + noise.randbytes(64),
-        "pages without a hello": header(type_=PAGES, payload_bytes=64, session=1, sequence=1, epoch=1)
-        + noise.randbytes(64),
+        "pages without a hello": header(type_=PAGES, payload_bytes=64, session=1, sequence=1,
+        epoch=1) + noise.randbytes(64),
         "a commit from nowhere": header(type_=COMMIT, session=1, epoch=2**63),
         "nothing": b"",
     }
 
 
-# Runs in another host's namespaces: argv address, port, hex, seconds. Prints how the connection ended.
+# Runs in another host's namespaces: argv address, port, hex, seconds. Prints how the connection
+# ended.
 SENDER = """
 import socket, sys, time
-address, port, data, patience = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3]), float(sys.argv[4])
+address, port = sys.argv[1], int(sys.argv[2])
+data, patience = bytes.fromhex(sys.argv[3]), float(sys.argv[4])
 peer = socket.create_connection((address, port), 5)
 peer.settimeout(patience)
 begin = time.monotonic()

@@ -26,7 +26,8 @@ def ipv4(protocol: int, source: str, destination: str, segment: bytes) -> bytes:
 def beacon(counter: int) -> bytes:
     payload = str(counter).encode()
     return ipv4(pcap.UDP, GUEST, CLIENT,
-                struct.pack("!HHHH", 4000, output_commit.BEACON_PORT, 8 + len(payload), 0) + payload)
+                struct.pack("!HHHH", 4000, output_commit.BEACON_PORT, 8 + len(payload), 0)
+                + payload)
 
 
 def tcp(sequence: int, payload: bytes = b"", acknowledgement: int = 0, flags: int = pcap.ACK,
@@ -50,8 +51,10 @@ def capture(frames: list[bytes], torn: int = 0, order: str = "<") -> list[pcap.P
 class PcapTest(unittest.TestCase):
     def test_a_tcp_segment_is_read_whole(self):
         packet, = capture([tcp(5, b"hello", 9)])
-        self.assertEqual((packet.source, packet.source_port, packet.destination_port), (GUEST, 5432, 40000))
-        self.assertEqual((packet.sequence, packet.acknowledgement, packet.payload), (5, 9, b"hello"))
+        self.assertEqual((packet.source, packet.source_port, packet.destination_port),
+                         (GUEST, 5432, 40000))
+        self.assertEqual((packet.sequence, packet.acknowledgement, packet.payload),
+                         (5, 9, b"hello"))
 
     def test_both_byte_orders(self):
         self.assertEqual(capture([beacon(3)], order=">")[0].payload, b"3")
