@@ -33,15 +33,14 @@ def attacks(seed: int) -> dict[str, bytes]:
         "an oversized length": header(payload_bytes=0xFFFFFFF0) + noise.randbytes(256),
         "an unknown type": header(type_=200, payload_bytes=8) + noise.randbytes(8),
         "a wrong checksum": header(payload_bytes=64) + noise.randbytes(64),
-        "pages without a hello": header(type_=PAGES, payload_bytes=64, session=1, sequence=1,
-        epoch=1) + noise.randbytes(64),
+        "pages without a hello": (header(type_=PAGES, payload_bytes=64, session=1, sequence=1)
+                                  + noise.randbytes(64)),
         "a commit from nowhere": header(type_=COMMIT, session=1, epoch=2**63),
         "nothing": b"",
     }
 
 
-# Runs in another host's namespaces: argv address, port, hex, seconds. Prints how the connection
-# ended.
+# Runs on another host: argv address, port, hex, seconds. Prints how the connection ended.
 SENDER = """
 import socket, sys, time
 address, port = sys.argv[1], int(sys.argv[2])
