@@ -1,0 +1,178 @@
+#!/usr/bin/python3
+"""The numbers of the README, measured: pause, promotion, outage and what protection costs pgbench.
+
+Rounds of pgbench without and with protection take turns in one guest, so that a machine which gets
+slower or faster meanwhile does it to both. Then the host dies several times. Prints a table and
+writes build/bench.json, with the machine's name on both.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+
+from labkit import kill_story, story  # noqa: E402
+from labkit.hosts import GUEST, Hosts  # noqa: E402
+from labkit.progress import Progress  # noqa: E402
+from labkit.report import TARGETS  # noqa: E402
+
+KILL_AFTER = (1.0, 3.0)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="of pgbench, each way")
+    parser.add_argument("--seconds", type=int, default=10, help="of one round")
+    parser.add_argument("--promotions", type=int, default=5)
+    parser.add_argument("--memory", type=int, default=1024, help="of the guest, MiB")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "build/bench.json")
+    return parser.parse_args()
+
+
+def machine() -> dict:
+    """What the numbers were measured on."""
+    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo")
+                  if line.startswith("model name")), platform.machine())
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True,
+                          check=False).stdout.split("\n")[0]
+    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "qemu": qemu}
+
+
+def measure_pgbench(hosts: Hosts, options, directory: Path, progress: Progress) -> dict:
+    """Interleaved rounds; the guest runs unprotected on a before and after."""
+    rates = {"unprotected": [], "protected": []}
+    samples = []
+    story.run_pgbench(hosts, 3, directory)  # fills the caches
+    for number in range(1, options.rounds + 1):
+        for kind in rates:
+            with progress.step(f"pgbench {kind}, round {number} of {options.rounds}") as step:
+                if kind == "protected":
+                    hosts.protect("a", "b")
+                run = story.run_pgbench(hosts, options.seconds, directory)
+                if kind == "protected":
+                    samples.append(hosts.guest("a"))
+                    hosts.order("a", "unprotect", GUEST)
+                    hosts.wait_state("a", "UNPROTECTED", 15)
+                rates[kind].append(run.tps)
+                step.note(f"{run.tps:.1f} tps")
+    median = {kind: statistics.median(values) for kind, values in rates.items()}
+    return {
+        "accelerator": samples[-1]["accelerator"],
+        "tps": median, "tps_rounds": rates,
+        "tps_ratio": median["protected"] / median["unprotected"] if median["unprotected"] else 0.0,
+        **{field: {q: statistics.median(sample[field][q] for sample in samples)
+                   for q in ("p50", "p99")}
+           for field in ("pause_us", "commit_latency_us", "hold_us")},
+        **{field: statistics.mean(sample[field] for sample in samples)
+           for field in ("pages_per_epoch", "bytes_per_epoch")},
+    }
+
+
+def measure_promotions(hosts: Hosts, options, directory: Path, progress: Progress) -> dict:
+    """The guest is stopped when this begins."""
+    moments = random.Random(options.seed)
+    results = []
+    for number in range(1, options.promotions + 1):
+        with progress.step(f"kill host a, {number} of {options.promotions}") as step:
+            hosts.bring_back()
+            hosts.start_guest("a")
+            hosts.protect("a", "b")
+            result = kill_story.KillResult()
+            kill_story.tell(hosts, directory, moments.uniform(*KILL_AFTER), result)
+            if result.failures():
+                raise story.StoryError("; ".join(result.failures()))
+            results.append(result)
+            step.note(f"promotion {result.promotion_ms:.1f} ms, longest gap"
+                      f" {result.outage.longest_gap:.0f} ms")
+
+    def spread(values: list[float]) -> dict:
+        return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+    return {
+        "promotions": len(results),
+        "promotion_ms": spread([result.promotion_ms for result in results]),
+        "decision_ms": spread([result.outage.decision for result in results]),
+        "first_reply_ms": spread([result.outage.first_reply for result in results]),
+        "longest_gap_ms": spread([result.outage.longest_gap for result in results]),
+    }
+
+
+def table(numbers: dict) -> str:
+    """Name, measured, to reach."""
+    rows = []
+
+    def row(name: str, value: str, target: str = ""):
+        rows.append(f"  {name:<44} {value:>16}  {target}")
+
+    row("", "measured", "to reach")
+    pause, commit = numbers["pause_us"], numbers["commit_latency_us"]
+    row("pause p50", f"{pause['p50'] / 1000:.2f} ms", f"<= {TARGETS['pause_p50_us'] / 1000:g} ms")
+    row("pause p99", f"{pause['p99'] / 1000:.2f} ms", f"<= {TARGETS['pause_p99_us'] / 1000:g} ms")
+    row("commit latency p50", f"{commit['p50'] / 1000:.2f} ms")
+    row("commit latency p99", f"{commit['p99'] / 1000:.2f} ms")
+    row("pages per epoch", f"{numbers['pages_per_epoch']:.0f}")
+    row("bytes per epoch", f"{numbers['bytes_per_epoch'] / 1024:.0f} KiB")
+    row("pgbench, unprotected", f"{numbers['tps']['unprotected']:.1f} tps")
+    row("pgbench, protected", f"{numbers['tps']['protected']:.1f} tps")
+    row("protected / unprotected", f"{numbers['tps_ratio']:.2f}", f">= {TARGETS['tps_ratio']:g}")
+    if "promotions" in numbers:
+        times = numbers["promotions"]
+        row(f"promotion, worst of {times}", f"{numbers['promotion_ms']['max']:.1f} ms",
+            f"<= {TARGETS['promotion_ms']:g} ms")
+        row("kill to quorum decision, median", f"{numbers['decision_ms']['median']:.0f} ms")
+        row("kill to first reply, median", f"{numbers['first_reply_ms']['median']:.0f} ms")
+        row(f"longest gap at the client, worst of {times}",
+            f"{numbers['longest_gap_ms']['max']:.0f} ms", f"<= {TARGETS['longest_gap_ms']:g} ms")
+    return "\n".join(rows)
+
+
+def measure(options, progress: Progress) -> dict:
+    hosts = Hosts(f"bench{os.getpid()}", progress.tick)
+    with tempfile.TemporaryDirectory(prefix="understudy-bench-") as directory:
+        try:
+            with progress.step(f"bring up the lab, a guest of {options.memory} MiB"):
+                hosts.up(memory_mib=options.memory)
+                hosts.start_guest("a")
+            numbers = measure_pgbench(hosts, options, Path(directory), progress)
+            if options.promotions:
+                hosts.order("a", "stop", GUEST)
+                numbers |= measure_promotions(hosts, options, Path(directory), progress)
+            return numbers
+        except BaseException:
+            hosts.save_logs(REPOSITORY / "build/test-logs/bench")
+            raise
+        finally:
+            hosts.close()
+
+
+def main() -> int:
+    options = parse_arguments()
+    progress = Progress(sys.stdout.isatty())
+    here = machine()
+    print(f"seed {options.seed}; {here['cpu']}, {here['cores']} cores, Linux {here['kernel']},"
+          f" {here['qemu']}")
+    try:
+        numbers = measure(options, progress)
+    except story.StoryError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(
+        {"machine": here, "seed": options.seed, "memory_mib": options.memory, **numbers}, indent=2)
+        + "\n")
+    print(f"\n{table(numbers)}\n\n  {options.output}; accelerator {numbers['accelerator']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The ground of the integration tests: one lab for all tests of a class, logs kept."""
+
+import os
+import random
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+
+from labkit import story  # noqa: E402
+from labkit.hosts import GUEST, Hosts  # noqa: E402
+from labkit.lab import default_binaries  # noqa: E402
+from labkit.story import StoryError, wait_for  # noqa: E402,F401
+
+LOGS = REPOSITORY / "build/test-logs"
+
+
+def require_lab():
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("the lab is made of namespaces: it needs root")
+    for name in ("understudyd", "understudy"):
+        if not (default_binaries() / name).exists():
+            raise unittest.SkipTest(f"{name} is not built: cmake --build --preset release")
+
+
+def test_seed() -> int:
+    """Of this run: UNDERSTUDY_SEED, or a fresh one; printed either way."""
+    seed = int(os.environ.get("UNDERSTUDY_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"seed {seed} (again: UNDERSTUDY_SEED={seed})", file=sys.stderr)
+    return seed
+
+
+class LabCase(unittest.TestCase):
+    """`self.hosts` is the lab, `self.directory` for its files. `lab_options` are Lab.up's."""
+
+    lab_options: dict = {}
+    protected = False  # the guest runs on a, protected to b, before the first test
+
+    @classmethod
+    def setUpClass(cls):
+        require_lab()
+        # Labs of two test processes, or of a crashed one, never meet.
+        cls.hosts = Hosts(f"t{os.getpid()}")
+        cls.addClassCleanup(cls.hosts.close)
+        cls.temporary = tempfile.TemporaryDirectory(prefix="understudy-test-")
+        cls.addClassCleanup(cls.temporary.cleanup)
+        cls.directory = Path(cls.temporary.name)
+        try:
+            cls.hosts.up(**cls.lab_options)
+            if cls.protected:
+                cls.hosts.start_guest("a")
+                cls.hosts.protect("a", "b")
+        except BaseException:
+            cls.hosts.save_logs(LOGS / f"{cls.__name__}.setUpClass")
+            raise
+
+    def run(self, result=None):
+        """Logs are taken as soon as a test fails, while the lab still stands."""
+        def bad() -> int:
+            return len(result.failures) + len(result.errors) if result else 0
+
+        before = bad()
+        outcome = super().run(result)
+        if bad() > before:
+            target = LOGS / self.id().rpartition(".")[2]
+            self.hosts.save_logs(target)
+            print(f"\nlogs of {self.id()} in {target}", file=sys.stderr)
+        return outcome
+
+    def guest(self, host: str) -> dict:
+        return self.hosts.guest(host)
+
+    def assert_epochs_advance(self, host: str = "a", seconds: float = 10.0):
+        """The guest is protected, and commits go on."""
+        first = self.hosts.wait_state(host, "PROTECTED", seconds)
+        wait_for("another committed epoch",
+                 lambda: self.guest(host).get("epoch", 0) > first["epoch"] + 2, seconds)
+
+    def assert_ledger_good(self, ledger: story.LedgerProcess, verdict):
+        self.assertEqual(verdict.failure, "", "the ledger's connection ended")
+        self.assertTrue(verdict.same_backend, "another connection or server process")
+        table = ledger.check()
+        self.assertTrue(table.good, f"{table}")
+
+    def qemu_runs(self, host: str) -> bool:
+        """Whether any QEMU lives on the host."""
+        for pid in self.hosts.lab.host(host).pids():
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):
+                    return True
+            except OSError:
+                pass  # it ended meanwhile
+        return False

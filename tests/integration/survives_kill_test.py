@@ -1,0 +1,52 @@
+"""The guest survives the death of its host at random moments, and nobody outside can tell.
+
+UNDERSTUDY_ROUNDS and UNDERSTUDY_SEED change how often and when.
+"""
+
+import os
+import random
+import sys
+import unittest
+
+from lab_case import LOGS, LabCase, test_seed
+
+from labkit import kill_story
+
+ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "10"))
+KILL_AFTER = (0.3, 3.0)
+
+
+class SurvivesKillTest(LabCase):
+    def test_at_random_moments(self):
+        seed = test_seed()
+        moments = random.Random(seed)
+        for number in range(1, ROUNDS + 1):
+            delay = moments.uniform(*KILL_AFTER)
+            with self.subTest(round=number, delay=f"{delay:.3f}", seed=seed):
+                if number > 1:
+                    self.hosts.bring_back()
+                self.one_round(number, delay)
+
+    def one_round(self, number: int, delay: float):
+        self.hosts.start_guest("a")
+        self.hosts.protect("a", "b")
+        result = kill_story.KillResult()
+        try:
+            kill_story.tell(self.hosts, self.directory, delay, result)
+        except Exception:
+            # Later rounds need the lab; this one's logs would be lost with them.
+            self.hosts.save_logs(self.log_directory(number))
+            raise
+        print(f"  round {number}: killed after {delay:.3f} s, promoted"
+              f" +{result.outage.promoted:.0f} ms, first reply +{result.outage.first_reply:.0f} ms",
+              file=sys.stderr)
+        if result.failures():
+            self.hosts.save_logs(self.log_directory(number))
+        self.assertEqual(result.failures(), [])
+
+    def log_directory(self, number: int):
+        return LOGS / f"survives_kill.round{number}"
+
+
+if __name__ == "__main__":
+    unittest.main()
