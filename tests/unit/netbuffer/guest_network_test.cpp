@@ -392,17 +392,16 @@ TEST_CASE("what cannot work is refused at the start") {
 TEST_CASE("epochs, a busy guest and a busy network at the same time") {
   Rig rig;
   rig.network->hold();
-  std::atomic<bool> done{false};
-  std::uint64_t sent = 0;
-  std::thread guest{[&] {
-    while (!done) {
-      const auto bytes = on_stream(fmt::format("{:08}", sent));
+  std::atomic<std::uint64_t> sent{0};
+  std::jthread guest{[&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto bytes = on_stream(fmt::format("{:08}", sent.load()));
       // Twelve bytes go into a stream socket whole or not at all.
       if (::send(rig.nics[0].qemu.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) ++sent;
     }
   }};
-  std::thread watcher{[&] {
-    while (!done) {
+  std::jthread watcher{[&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
       static_cast<void>(rig.network->status());
       ::send(rig.nics[0].network.get(), "ping", 4, MSG_DONTWAIT);
     }
@@ -414,16 +413,16 @@ TEST_CASE("epochs, a busy guest and a busy network at the same time") {
       ++arrived;
     }
   };
-  for (std::uint64_t epoch = 1; epoch <= 300; ++epoch) {
-    rig.network->seal(Epoch{epoch});
+  std::uint64_t epoch = 0;
+  while (epoch < 300 || arrived < 20'000) {
+    rig.network->seal(Epoch{++epoch});
     if (epoch > 2) rig.network->release(Epoch{epoch - 2});
     check_order();
   }
-  done = true;
-  guest.join();
-  watcher.join();
-  for (std::uint64_t epoch = 301; arrived < sent && epoch < 1000; ++epoch) {
-    rig.network->seal(Epoch{epoch});
+  guest = {};
+  watcher = {};
+  while (arrived < sent) {
+    rig.network->seal(Epoch{++epoch});
     rig.network->release(Epoch{epoch});
     check_order();
   }
