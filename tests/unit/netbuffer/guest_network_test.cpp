@@ -217,14 +217,16 @@ TEST_CASE("the first output of each epoch is told once") {
   CHECK(rig.outputs.wait(0).size() == 3);
 }
 
-TEST_CASE("output that was there before hold is told too") {
+TEST_CASE("output that a verb finds, and not the thread, is told too") {
   Rig rig;
   rig.network->hold();
-  rig.guest_writes(on_stream("whole").substr(0, 6));
+  const std::string largest(limits::packet_bytes, 'x');
+  for (int i = 0; i < 3; ++i) rig.guest_sends(largest);
   rig.network->seal(Epoch{1});
-  rig.guest_writes(on_stream("whole").substr(6));
-  rig.network->hold();
-  CHECK(rig.outputs.wait(1) == std::vector<std::uint64_t>{1});
+  rig.network->release(Epoch{1});  // makes room for the third
+  auto told = rig.outputs.wait(1);
+  if (told.back() == 0) told = rig.outputs.wait(2);  // the thread was first
+  CHECK(told.back() == 1);
 }
 
 TEST_CASE("a full queue makes the guest's NIC wait and loses nothing") {
