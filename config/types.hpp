@@ -18,6 +18,7 @@ class Strong {
   constexpr explicit Strong(Rep value) : value_{value} {}
   [[nodiscard]] constexpr Rep value() const { return value_; }
   [[nodiscard]] constexpr Strong next() const { return Strong{static_cast<Rep>(value_ + 1)}; }
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the generated comparison for ours
   friend constexpr auto operator<=>(Strong, Strong) = default;
 
  private:

@@ -234,7 +234,7 @@ void GuestNetwork::take_egress(NicPath::Amount amount, TimePoint when) {
 
 void GuestNetwork::hold() {
   const std::lock_guard lock{mutex_};
-  if (stopping_) return;
+  if (stopping_ || state_ == GateState::holding) return;
   state_ = GateState::holding;
   output_told_ = false;
   take_egress(NicPath::Amount::all, now());
