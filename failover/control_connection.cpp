@@ -37,7 +37,7 @@ class Call final : public ControlCall {
     UNDERSTUDY_ASSERT(reply.what_case() != control::Reply::kProgress &&
                           reply.what_case() != control::Reply::WHAT_NOT_SET,
                       "a call ends with a final reply");
-    connection_->finish(std::move(reply));
+    connection_->finish(reply);
   }
 
  private:
@@ -93,7 +93,7 @@ void ControlConnection::progress(const control::Progress& progress) {
   write();
 }
 
-void ControlConnection::finish(control::Reply reply) {
+void ControlConnection::finish(const control::Reply& reply) {
   if (!socket_.is_open() || std::exchange(finished_, true)) return;
   progress_.reset();
   last_ = frame_of(reply);

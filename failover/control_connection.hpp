@@ -33,7 +33,7 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
 
   // for the call
   void progress(const control::Progress& progress);
-  void finish(control::Reply reply);
+  void finish(const control::Reply& reply);
 
  private:
   void read();
