@@ -1,5 +1,6 @@
 """The ground of the integration tests: one lab for all tests of a class, logs kept."""
 
+import atexit
 import os
 import random
 import sys
@@ -45,6 +46,7 @@ class LabCase(unittest.TestCase):
         # Labs of two test processes, or of a crashed one, never meet.
         cls.hosts = Hosts(f"t{os.getpid()}")
         cls.addClassCleanup(cls.hosts.close)
+        atexit.register(cls.hosts.close)  # ^C skips class cleanups; closing twice is harmless
         cls.temporary = tempfile.TemporaryDirectory(prefix="understudy-test-")
         cls.addClassCleanup(cls.temporary.cleanup)
         cls.directory = Path(cls.temporary.name)
