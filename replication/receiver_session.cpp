@@ -7,6 +7,7 @@
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "replication/control_frame.hpp"
+#include "replication/greeting.hpp"
 
 namespace understudy::replication {
 
@@ -16,7 +17,7 @@ ReceiverSession::ReceiverSession(Plan plan)
       heard_{plan_.clock()} {}
 
 void ReceiverSession::adopt(std::shared_ptr<Link> link) {
-  if (over_) return link->close();
+  if (over_) return turn_away(*link);
   if (link_) link_->close();
   link_ = std::move(link);
   heard_ = plan_.clock();
@@ -135,6 +136,14 @@ void ReceiverSession::handle(const Machine::Violation& violation) {
 void ReceiverSession::say(std::span<const std::byte> frame) {
   // Nothing is lost with the link: the next welcome says what we hold.
   if (link_ && !link_->send_copy(frame)) cut({ErrorKind::limit, "the primary does not listen"});
+}
+
+void ReceiverSession::turn_away(Link& link) const {
+  const auto reply = encode_message(FrameType::hello_reply, machine_.session(),
+                                    refusal("the session has ended: protect the guest again"));
+  // Nothing of this peer is unread, so that closing at once does not cut the words off.
+  static_cast<void>(reply && link.send_copy(*reply));
+  link.close();
 }
 
 void ReceiverSession::cut(const Error& reason) {

@@ -63,6 +63,7 @@ class ReceiverSession final : public LinkEvents {
 
   void say(std::span<const std::byte> frame);
   void cut(const Error& reason);
+  void turn_away(Link& link) const;
   void give_back_staging(std::size_t used) const;
 
   Plan plan_;

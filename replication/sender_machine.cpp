@@ -67,10 +67,8 @@ Result<SenderMachine::Outcome> SenderMachine::on_frame(const FrameHeader& header
   switch (header.type) {
     case FrameType::ping: outcome.ping = true; return outcome;
     case FrameType::pong: return outcome;
-    case FrameType::ack: UNDERSTUDY_CHECK(on_ack(header.sequence, last_taken())); return outcome;
-    case FrameType::commit:
-      UNDERSTUDY_CHECK(on_ack(header.sequence, last_taken()));
-      return on_commit(header.epoch);
+    case FrameType::ack: return on_claim(header.sequence, last_taken(), committed_);
+    case FrameType::commit: return on_claim(header.sequence, last_taken(), header.epoch);
     case FrameType::reply:
       UNDERSTUDY_CHECK(decode_message(payload, header.type, outcome.reply.emplace()));
       return outcome;
@@ -95,41 +93,44 @@ Result<SenderMachine::Outcome> SenderMachine::on_hello_reply(std::span<const std
                                      reply.next_sequence(), acked_)};
     return outcome;
   }
-  UNDERSTUDY_CHECK(on_ack(Sequence{reply.next_sequence() - 1}, sent_));
-  UNDERSTUDY_TRY(outcome, on_commit(Epoch{reply.committed_epoch()}));
+  UNDERSTUDY_TRY(outcome, on_claim(Sequence{reply.next_sequence() - 1}, sent_,
+                                   Epoch{reply.committed_epoch()}));
   phase_ = Phase::running;
   accepted_ = true;
   outcome.welcomed = true;
   return outcome;
 }
 
-Result<> SenderMachine::on_ack(Sequence held, Sequence possible) {
+Result<SenderMachine::Outcome> SenderMachine::on_claim(Sequence held, Sequence possible,
+                                                       Epoch epoch) {
   if (held > possible) {
     return fail(ErrorKind::protocol, "the backup acknowledges frame {}, but only {} were sent",
                 held, possible);
+  }
+  if (!can_hold(epoch, held)) {
+    return fail(ErrorKind::protocol,
+                "the backup says that it holds epoch {} and frame {}, but epoch {} was sealed last",
+                epoch, held, sealed_);
   }
   while (acked_ < held) {
     kept_.pop_front();
     if (taken_ > 0) --taken_;
     acked_ = acked_.next();
   }
-  return {};
+  Outcome outcome;
+  if (epoch > committed_) outcome.committed = committed_ = epoch;
+  return outcome;
 }
 
-Result<SenderMachine::Outcome> SenderMachine::on_commit(Epoch epoch) {
-  Outcome outcome;
-  if (epoch <= committed_) return outcome;
-  const auto unheld = [epoch](const Kept& kept) {
-    return kept.type == FrameType::seal && kept.epoch <= epoch;
-  };
-  if (epoch > sealed_ || std::ranges::any_of(kept_, unheld)) {
-    return fail(ErrorKind::protocol,
-                "the backup says that it holds epoch {}, which it cannot: sealed and sent was {}",
-                epoch, sealed_);
-  }
-  committed_ = epoch;
-  outcome.committed = epoch;
-  return outcome;
+/// An epoch is held only with its seal.
+bool SenderMachine::can_hold(Epoch epoch, Sequence held) const {
+  if (epoch <= committed_) return true;
+  if (epoch > sealed_) return false;
+  auto sequence = acked_;
+  return std::ranges::none_of(kept_, [&](const Kept& kept) {
+    sequence = sequence.next();
+    return sequence > held && kept.type == FrameType::seal && kept.epoch <= epoch;
+  });
 }
 
 std::optional<std::span<const std::byte>> SenderMachine::next() const {

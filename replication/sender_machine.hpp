@@ -76,8 +76,10 @@ class SenderMachine {
   };
 
   [[nodiscard]] Result<Outcome> on_hello_reply(std::span<const std::byte> payload);
-  [[nodiscard]] Result<> on_ack(Sequence held, Sequence possible);
-  [[nodiscard]] Result<Outcome> on_commit(Epoch epoch);
+  /// The backup says that it holds all frames up to `held`, of which it can know those up to
+  /// `possible`, and all epochs up to `epoch`. Changes nothing if that cannot be.
+  [[nodiscard]] Result<Outcome> on_claim(Sequence held, Sequence possible, Epoch epoch);
+  [[nodiscard]] bool can_hold(Epoch epoch, Sequence held) const;
   [[nodiscard]] Sequence last_taken() const { return Sequence{acked_.value() + taken_}; }
 
   SessionId session_;

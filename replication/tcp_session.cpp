@@ -43,6 +43,7 @@ void TcpSession::resume(UniqueFd connection) {
 
 void TcpSession::end(const std::string& reason) {
   std::unique_lock lock{mutex_};
+  if (phase_ == Phase::ended) return;
   if (phase_ == Phase::deciding) {
     end_reason_ = reason;
     const auto predecessor = plan_.predecessor;

@@ -100,6 +100,11 @@ class FakeReplica final : public ReplicaEvents {
     const std::lock_guard lock{mutex_};
     return epochs_;
   }
+  /// Counted from 0.
+  [[nodiscard]] std::optional<std::string> epoch(std::size_t index) {
+    const std::lock_guard lock{mutex_};
+    return index < epochs_.size() ? std::optional{epochs_[index]} : std::nullopt;
+  }
   [[nodiscard]] std::vector<std::string> ends() {
     const std::lock_guard lock{mutex_};
     return ends_;
