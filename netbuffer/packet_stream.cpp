@@ -46,9 +46,10 @@ Result<std::optional<std::span<const std::byte>>> PacketDecoder::front() const {
   using Frame = std::optional<std::span<const std::byte>>;
   if (buffered() < packet_header_bytes) return Frame{};
   const auto size = frame_size();
-  if (size == 0 || size > limits::packet_bytes) {
-    return fail(ErrorKind::protocol, "the guest's NIC announces a frame of {} bytes, not 1 to {}",
-                size, limits::packet_bytes);
+  if (size > limits::packet_bytes) {
+    return fail(ErrorKind::protocol,
+                "the guest's NIC announces a frame of {} bytes; {} are possible", size,
+                limits::packet_bytes);
   }
   if (buffered() < packet_header_bytes + size) return Frame{};
   return Frame{{buffer_.get() + begin_ + packet_header_bytes, size}};

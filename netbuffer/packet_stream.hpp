@@ -33,7 +33,8 @@ class PacketDecoder {
   /// The first `size` bytes of `space` have been written.
   void filled(std::size_t size);
 
-  /// The oldest whole frame, if there is one. An error is for ever: the boundaries are lost.
+  /// The oldest whole frame, if there is one; it may be empty, for a guest can make QEMU send such.
+  /// An error is for ever: the boundaries are lost.
   [[nodiscard]] Result<std::optional<std::span<const std::byte>>> front() const;
   /// Takes away what `front` has shown.
   void pop();

@@ -27,7 +27,11 @@ bool take_frames(PacketDecoder& decoder, Outcome& outcome) {
     const auto frame = decoder.front();
     if (!frame) return false;
     if (!*frame) return true;
-    UNDERSTUDY_ASSERT(!(*frame)->empty() && (*frame)->size() <= limits::packet_bytes, "a limit");
+    UNDERSTUDY_ASSERT((*frame)->size() <= limits::packet_bytes, "a limit");
+    if ((*frame)->empty()) {
+      decoder.pop();
+      continue;
+    }
     const auto header = packet_header((*frame)->size());
     outcome.frames.insert(outcome.frames.end(), header.begin(), header.end());
     outcome.frames.insert(outcome.frames.end(), (*frame)->begin(), (*frame)->end());

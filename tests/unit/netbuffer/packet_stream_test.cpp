@@ -81,7 +81,7 @@ TEST_CASE("the largest frame passes, and there is space for more behind it") {
 }
 
 TEST_CASE("a hostile length is an error, for ever") {
-  const auto hostile = GENERATE("\0\0\0\0"s, "\0\1\x10\1"s, "\xff\xff\xff\xff"s, "\x80\0\0\0"s);
+  const auto hostile = GENERATE("\0\1\x10\1"s, "\xff\xff\xff\xff"s, "\x80\0\0\0"s);
   PacketDecoder decoder;
   feed(decoder, "\0\0\0\1a"s + hostile);
   CHECK(next(decoder) == "a");
