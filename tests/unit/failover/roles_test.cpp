@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "unit/failover/small_world.hpp"
+#include "small_world.hpp"
 
 namespace understudy::failover::test {
 namespace {
