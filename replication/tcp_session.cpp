@@ -51,6 +51,7 @@ void TcpSession::end(const std::string& reason) {
     if (predecessor) predecessor->end(reason);
     return;
   }
+  end_waits_ = true;
   asio::post(io_, [this, reason] { session_->end({ErrorKind::closed, reason}); });
   changed_.wait(lock, [this] { return phase_ == Phase::ended; });
 }
@@ -94,6 +95,7 @@ Result<> TcpSession::begin() {
       .staging = std::move(staging),
       .replica = replica,
       .clock = now,
+      .end_waits = [this] { return end_waits_.load(); },
       .ended = [this] { set_ended(); },
       .gone = [this] { io_.stop(); },
   });

@@ -1,6 +1,7 @@
 // A session on the backup: a thread that decides about an offer and then serves it.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -74,6 +75,7 @@ class TcpSession {
   std::condition_variable changed_;
   Phase phase_{Phase::deciding};
   std::optional<std::string> end_reason_;  ///< was told to end while deciding
+  std::atomic<bool> end_waits_{};          ///< was told to end while serving
   std::unique_ptr<ReceiverSession> session_;
 
   std::mutex join_mutex_;
