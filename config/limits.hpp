@@ -51,6 +51,8 @@ inline constexpr std::size_t link_queue_frames = 64;     ///< taken by a link, n
 inline constexpr int link_socket_bytes = 4 << 20;        ///< of the kernel, each way
 inline constexpr std::size_t ack_every_frames = 16;      ///< beside the ack that a commit carries
 inline constexpr std::size_t greeting_connections = 32;  ///< that have not said hello yet
+inline constexpr std::size_t refusal_lines = 10;         ///< of a hostile peer's, in the log ...
+inline constexpr auto refusal_period = 1s;               ///< ... in this time; then how many more
 inline constexpr std::size_t staging_kept_bytes = 128U
                                                   << 20U;  ///< what an epoch took above goes back
 /// What pre-copy may add to one epoch; the pause adds each page at most once, so that a backup with

@@ -123,6 +123,7 @@ void TcpSession::serve() {
 
 void TcpSession::refuse(const Error& why) {
   set_ended();
+  plan_.refused(why);
   Farewell farewell{io_};
   const auto link = AsioTcpLink::start(socket(std::move(plan_.connection)), farewell);
   const auto reply = encode_message(FrameType::hello_reply, plan_.id, refusal(why.message));

@@ -29,8 +29,9 @@ class TcpSession {
     std::string from_host;
     UniqueFd connection;  ///< on which the offer came
     AcceptOffer accept;
-    std::shared_ptr<TcpSession> predecessor;  ///< ended first, on the new thread; may be null
-    std::function<void()> gone;               ///< the last word of the session's thread
+    std::shared_ptr<TcpSession> predecessor;    ///< ended first, on the new thread; may be null
+    std::function<void(const Error&)> refused;  ///< `accept` did; on the session's thread
+    std::function<void()> gone;                 ///< the last word of the session's thread
   };
 
   explicit TcpSession(Plan plan);
