@@ -65,13 +65,15 @@ inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the co
 inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
 inline constexpr std::size_t nic_socket_bytes = 1U << 20U;  ///< each way between QEMU and us
 inline constexpr std::size_t nic_read_bytes = 256U << 10U;  ///< taken from a NIC's socket at once
-inline constexpr std::size_t ingress_batch = 64;   ///< frames given to a guest per turn of its thread
+inline constexpr std::size_t ingress_batch =
+    64;  ///< frames given to a guest per turn of its thread
 inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;
-inline constexpr auto role_tick = 100ms;    ///< roles are looked at anew at least this often
-inline constexpr auto link_give_up = 5s;    ///< a link to a living backup may be down this long
+inline constexpr auto record_agreement = 5s;  ///< hosts that agree take milliseconds
+inline constexpr auto role_tick = 100ms;      ///< roles are looked at anew at least this often
+inline constexpr auto link_give_up = 5s;      ///< a link to a living backup may be down this long
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
 inline constexpr auto summary_period =
     1s;  ///< what the others' status shows of a guest is this old
