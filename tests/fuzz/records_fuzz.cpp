@@ -63,10 +63,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   UNDERSTUDY_ASSERT(ram.fences_hold() && devices.fences_hold(), "nothing outside is written");
   for (std::size_t page = 0; page < all_pages_here; ++page) {
     const std::span contents{image.page(page), page_bytes};
-    UNDERSTUDY_ASSERT(touched[page] || std::ranges::all_of(contents, [](std::byte b) {
-                        return b == untouched;
-                      }),
-                      "what no record names stays as it was");
+    UNDERSTUDY_ASSERT(
+        touched[page] || std::ranges::all_of(contents, [](std::byte b) { return b == untouched; }),
+        "what no record names stays as it was");
   }
   return 0;
 }

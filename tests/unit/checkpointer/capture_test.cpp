@@ -160,8 +160,8 @@ TEST_CASE("capture rebuilds the guest at the other end, pass after pass") {
       writer.flush();
       rebuilt.apply(sender);
       REQUIRE(rebuilt.ram == machine.ram());
-      REQUIRE(std::equal(machine.devices().begin(), machine.devices().end(),
-                         rebuilt.devices.begin()));
+      REQUIRE(
+          std::equal(machine.devices().begin(), machine.devices().end(), rebuilt.devices.begin()));
       REQUIRE(machine.resume());
     }
   }

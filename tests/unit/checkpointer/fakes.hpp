@@ -34,6 +34,8 @@ class FakeMachine final : public hypervisor::ActiveMachine {
     }
     scribble(random_, std::span{devices_}.first(page_bytes));
   }
+  /// A write that dirty tracking misses.
+  void write_unseen(std::uint64_t page) { ram_[page * page_bytes] ^= std::byte{1}; }
   void fill(std::uint64_t page, std::byte with) {
     std::ranges::fill(std::span{ram_}.subspan(page * page_bytes, page_bytes), with);
     wrote(page);
@@ -50,12 +52,15 @@ class FakeMachine final : public hypervisor::ActiveMachine {
     return {};
   }
   Result<> harvest(const hypervisor::PageSink& sink, std::uint64_t max_pages) override {
-    for (; max_pages > 0 && !dirty_.empty(); --max_pages) {
-      const auto page = *dirty_.begin();
-      dirty_.erase(dirty_.begin());
+    // One pass: what the guest writes meanwhile comes next time.
+    auto next = dirty_.begin();
+    for (std::uint64_t scanned = 0; max_pages > 0 && next != dirty_.end(); --max_pages) {
+      scanned = *next;
+      dirty_.erase(next);
       UNDERSTUDY_CHECK(
-          sink(PageIndex{page}, std::span{ram_}.subspan(page * page_bytes, page_bytes)));
+          sink(PageIndex{scanned}, std::span{ram_}.subspan(scanned * page_bytes, page_bytes)));
       if (running_ && while_harvested) while_harvested();
+      next = dirty_.upper_bound(scanned);
     }
     return {};
   }
@@ -67,7 +72,8 @@ class FakeMachine final : public hypervisor::ActiveMachine {
   Result<hypervisor::DeviceState> save_devices() override {
     UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
     if (save_fails) return fail(ErrorKind::io, "no devices today");
-    return hypervisor::DeviceState{devices_, {ram_.size() - 6 * page_bytes, page_bytes, 8192}};
+    return hypervisor::DeviceState{devices_,
+                                   {layout_.blocks()[0].max_bytes, page_bytes, 2 * page_bytes}};
   }
   Result<> resume() override {
     running_ = true;
@@ -104,6 +110,7 @@ class FakeGate final : public netbuffer::OutputGate {
  public:
   /// Asked, on whatever thread, before the packets of an epoch leave.
   std::function<bool(Epoch)> may_release = [](Epoch) { return true; };
+  std::function<void(Epoch)> while_sealed;
 
   void guest_sends(int packet) {
     const std::lock_guard lock{mutex_};
@@ -118,6 +125,7 @@ class FakeGate final : public netbuffer::OutputGate {
     holding_ = true;
   }
   void seal(Epoch epoch) override {
+    if (while_sealed) while_sealed(epoch);
     const std::lock_guard lock{mutex_};
     in_order_ = in_order_ && holding_ && epoch == sealed_.next();
     sealed_ = epoch;
@@ -165,7 +173,7 @@ class FakeSender final : public replication::CheckpointSender {
     [[nodiscard]] std::span<const std::byte> payload() const { return buffer.payload(); }
   };
 
-  explicit FakeSender(std::size_t frames) : pool_{*replication::FramePool::create(frames)} {}
+  explicit FakeSender(std::size_t limit) : pool_{*replication::FramePool::create(limit)} {}
 
   Result<replication::FrameBuffer> acquire(Duration /*patience*/) override {
     ++acquired;
