@@ -66,10 +66,10 @@ GuestEngine::~GuestEngine() {
 
 // --- requests
 
-void GuestEngine::post(std::function<void()> request) {
+void GuestEngine::post(std::function<void()> work, Urgency urgency) {
   {
     const std::lock_guard lock{mutex_};
-    requests_.push_back(std::move(request));
+    requests_.push_back({std::move(work), urgency});
   }
   ::eventfd_write(wake_.get(), 1);
 }
@@ -83,7 +83,8 @@ void GuestEngine::protect(const replication::SenderParties& parties, Term term, 
 }
 
 void GuestEngine::end_protection(const std::string& reason, Done done) {
-  post([this, reason, done = std::move(done)] { answer(done, do_end_protection(reason)); });
+  post([this, reason, done = std::move(done)] { answer(done, do_end_protection(reason)); },
+       Urgency::interrupts);
 }
 
 void GuestEngine::promote(Done done) {
@@ -91,32 +92,37 @@ void GuestEngine::promote(Done done) {
 }
 
 void GuestEngine::suspend(Done done) {
-  post([this, done = std::move(done)] {
+  const auto work = [this, done = std::move(done)] {
+    if (!machine_) return answer(done, {});  // it died meanwhile: the next one is not suspended
     suspended_ = true;
-    answer(done, machine_ ? machine_->pause(hypervisor::PauseFor::suspension) : Result<>{});
-  });
+    answer(done, machine_->pause(hypervisor::PauseFor::suspension));
+  };
+  post(work, Urgency::interrupts);
 }
 
 void GuestEngine::resume(Done done) {
   post([this, done = std::move(done)] {
     suspended_ = false;
-    due_ = now();
-    answer(done, machine_ ? machine_->resume() : Result<>{});
+    const bool stalled = primary_ && primary_->stalled();
+    answer(done, machine_ && !stalled ? machine_->resume() : Result<>{});
   });
 }
 
 void GuestEngine::stop(Done done) {
   close_output();
-  post([this, done = std::move(done)] {
+  const auto work = [this, done = std::move(done)] {
     do_stop();
     answer(done, {});
-  });
+  };
+  post(work, Urgency::interrupts);
 }
 
 void GuestEngine::verify(std::function<void(Result<VerifyVerdict>)> done) {
   post([this, done = std::move(done)] {
     if (!primary_)
       return done(fail(ErrorKind::conflict, "guest {} is not protected from here", name_));
+    if (suspended_)
+      return done(fail(ErrorKind::conflict, "guest {} is suspended: there is no quorum", name_));
     done(primary_->verify());
   });
 }
@@ -210,7 +216,7 @@ void GuestEngine::wait(TimePoint until) {
 
 void GuestEngine::handle_requests() {
   while (true) {
-    std::function<void()> request;
+    Posted request;
     {
       const std::lock_guard lock{mutex_};
       if (requests_.empty()) return;
@@ -218,7 +224,7 @@ void GuestEngine::handle_requests() {
       requests_.pop_front();
     }
     due_ = now();
-    request();
+    request.work();
   }
 }
 
@@ -304,7 +310,9 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
   events.lost = [this](const Error& why) { report_(BackupLost{why}); };
   events.cancelled = [this] {
     const std::lock_guard lock{mutex_};
-    return stopping_ || !requests_.empty();
+    return stopping_ || std::any_of(requests_.begin(), requests_.end(), [](const Posted& one) {
+             return one.urgency == Urgency::interrupts;
+           });
   };
 
   UNDERSTUDY_TRY(auto opened,
@@ -331,7 +339,8 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
   }();
   if (!primary) return {};
   auto ended = primary->end(reason);
-  if (ended && !suspended_) ended = machine_->resume();
+  if (ended)
+    ended = suspended_ ? machine_->pause(hypervisor::PauseFor::suspension) : machine_->resume();
   log::info("protection.ended", {log::kv("guest", name_), log::kv("why", reason)});
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
@@ -340,7 +349,8 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
 
 void GuestEngine::protection_failed(const Error& why) {
   log::error("protection.failed", {log::kv("guest", name_), log::kv("why", why.message)});
-  if (!machine_->poll().empty()) return fail_guest(why);
+  handle_machine();  // it may have failed because the guest is gone, which is another event
+  if (!primary_) return;
   if (auto ended = do_end_protection(why.message); !ended) return fail_guest(ended.error());
   report_(BackupLost{why});
 }
@@ -360,7 +370,10 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
       machine_->layout(), machine_->image(),
       [this](const Error& why) { report_(StandbyLost{why}); },
       [this](Epoch epoch) { report_(StandbyReady{epoch}); });
-  if (!replica) return replica;
+  if (!replica) {
+    do_stop();
+    return replica;
+  }
   const std::lock_guard lock{mutex_};
   replica_ = *replica;
   phase_ = EnginePhase::standby;
@@ -369,6 +382,9 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
 
 Result<> GuestEngine::do_promote() {
   UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::standby}, name_, "has no replica here"));
+  if (!replica_->status().over) {
+    return fail(ErrorKind::conflict, "guest {}: the replica's session must end first", name_);
+  }
   if (replica_->status().committed == Epoch{}) {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
@@ -395,12 +411,15 @@ void GuestEngine::do_stop() {
     }
   }
   std::shared_ptr<netbuffer::GuestNetwork> network;
+  std::shared_ptr<Replica> replica;
   {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;
     network = std::exchange(network_, nullptr);
-    replica_.reset();
+    replica = std::exchange(replica_, nullptr);
   }
+  // Its session may live on when the standby machine has died: it must not write where no image is.
+  if (replica) replica->abandon();
   if (network) network->stop();
   network.reset();
   machine_.reset();

@@ -99,7 +99,13 @@ class GuestEngine {
 
  private:
   void run();
-  void post(std::function<void()> request);
+  /// Some requests make what is under way pointless, or must not wait for a slow link.
+  enum class Urgency : std::uint8_t { in_turn, interrupts };
+  struct Posted {
+    std::function<void()> work;
+    Urgency urgency;
+  };
+  void post(std::function<void()> work, Urgency urgency = Urgency::in_turn);
   void handle_requests();
   void handle_machine();
   void act();
@@ -125,7 +131,7 @@ class GuestEngine {
   bool suspended_{};
 
   mutable std::mutex mutex_;  ///< for all below
-  std::deque<std::function<void()>> requests_;
+  std::deque<Posted> requests_;
   bool stopping_{};
   EnginePhase phase_{EnginePhase::empty};
   std::string accelerator_;
