@@ -15,12 +15,6 @@
 namespace understudy::checkpointer {
 namespace {
 
-Result<> need_phase(EnginePhase actual, std::initializer_list<EnginePhase> wanted,
-                    std::string_view guest, std::string_view remedy) {
-  if (std::find(wanted.begin(), wanted.end(), actual) != wanted.end()) return {};
-  return fail(ErrorKind::conflict, "guest {}: {}", guest, remedy);
-}
-
 struct Network {
   std::vector<netbuffer::GuestNic> nics;
   hypervisor::QemuMachine::Wiring wiring;
@@ -64,12 +58,20 @@ GuestEngine::~GuestEngine() {
   thread_.join();
 }
 
+Result<> GuestEngine::need_phase(std::initializer_list<EnginePhase> wanted,
+                                 std::string_view remedy) const {
+  const std::lock_guard lock{mutex_};
+  if (closing_) return fail(ErrorKind::closed, "this host's daemon is stopping");
+  if (std::find(wanted.begin(), wanted.end(), phase_) != wanted.end()) return {};
+  return fail(ErrorKind::conflict, "guest {} {}", name_, remedy);
+}
+
 // --- requests
 
-void GuestEngine::post(std::function<void()> request) {
+void GuestEngine::post(std::function<void()> work, Urgency urgency) {
   {
     const std::lock_guard lock{mutex_};
-    requests_.push_back(std::move(request));
+    requests_.push_back({std::move(work), urgency});
   }
   ::eventfd_write(wake_.get(), 1);
 }
@@ -83,7 +85,8 @@ void GuestEngine::protect(const replication::SenderParties& parties, Term term, 
 }
 
 void GuestEngine::end_protection(const std::string& reason, Done done) {
-  post([this, reason, done = std::move(done)] { answer(done, do_end_protection(reason)); });
+  post([this, reason, done = std::move(done)] { answer(done, do_end_protection(reason)); },
+       Urgency::interrupts);
 }
 
 void GuestEngine::promote(Done done) {
@@ -91,32 +94,37 @@ void GuestEngine::promote(Done done) {
 }
 
 void GuestEngine::suspend(Done done) {
-  post([this, done = std::move(done)] {
+  const auto work = [this, done = std::move(done)] {
+    if (!machine_) return answer(done, {});  // it died meanwhile: the next one is not suspended
     suspended_ = true;
-    answer(done, machine_ ? machine_->pause(hypervisor::PauseFor::suspension) : Result<>{});
-  });
+    answer(done, machine_->pause(hypervisor::PauseFor::suspension));
+  };
+  post(work, Urgency::interrupts);
 }
 
 void GuestEngine::resume(Done done) {
   post([this, done = std::move(done)] {
     suspended_ = false;
-    due_ = now();
-    answer(done, machine_ ? machine_->resume() : Result<>{});
+    const bool stalled = primary_ && primary_->stalled();
+    answer(done, machine_ && !stalled ? machine_->resume() : Result<>{});
   });
 }
 
 void GuestEngine::stop(Done done) {
   close_output();
-  post([this, done = std::move(done)] {
+  const auto work = [this, done = std::move(done)] {
     do_stop();
     answer(done, {});
-  });
+  };
+  post(work, Urgency::interrupts);
 }
 
 void GuestEngine::verify(std::function<void(Result<VerifyVerdict>)> done) {
   post([this, done = std::move(done)] {
     if (!primary_)
       return done(fail(ErrorKind::conflict, "guest {} is not protected from here", name_));
+    if (suspended_)
+      return done(fail(ErrorKind::conflict, "guest {} is suspended: there is no quorum", name_));
     done(primary_->verify());
   });
 }
@@ -131,6 +139,14 @@ Result<std::shared_ptr<replication::ReplicaEvents>> GuestEngine::become_standby(
   return std::shared_ptr<replication::ReplicaEvents>{std::move(*replica)};
 }
 
+void GuestEngine::begin_stop() {
+  {
+    const std::lock_guard lock{mutex_};
+    closing_ = true;
+  }
+  stop(nullptr);
+}
+
 // --- output
 
 void GuestEngine::close_output() {
@@ -141,20 +157,15 @@ void GuestEngine::close_output() {
   if (network) network->close();
 }
 
+// Under the lock, so that nothing is opened after begin_stop has closed it.
 void GuestEngine::open_output() {
-  const auto network = [this] {
-    const std::lock_guard lock{mutex_};
-    return network_;
-  }();
-  if (network) network->open();
+  const std::lock_guard lock{mutex_};
+  if (network_ && !closing_) network_->open();
 }
 
 void GuestEngine::hold_output() {
-  const auto network = [this] {
-    const std::lock_guard lock{mutex_};
-    return network_;
-  }();
-  if (network) network->hold();
+  const std::lock_guard lock{mutex_};
+  if (network_ && !closing_) network_->hold();
 }
 
 EngineStatus GuestEngine::status() const {
@@ -210,7 +221,7 @@ void GuestEngine::wait(TimePoint until) {
 
 void GuestEngine::handle_requests() {
   while (true) {
-    std::function<void()> request;
+    Posted request;
     {
       const std::lock_guard lock{mutex_};
       if (requests_.empty()) return;
@@ -218,7 +229,7 @@ void GuestEngine::handle_requests() {
       requests_.pop_front();
     }
     due_ = now();
-    request();
+    request.work();
   }
 }
 
@@ -277,7 +288,7 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
 }
 
 Result<> GuestEngine::do_start(const config::Guest& guest) {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::empty}, name_, "is here already"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already"));
   auto done = create(guest, hypervisor::Start::paused);
   if (done) done = machine_->resume();
   if (!done) {
@@ -294,8 +305,8 @@ Result<> GuestEngine::do_start(const config::Guest& guest) {
 }
 
 Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term term) {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::running}, name_,
-                              "does not run here, or is protected already"));
+  UNDERSTUDY_CHECK(
+      need_phase({EnginePhase::running}, "does not run here, or is protected already"));
   UNDERSTUDY_CHECK(
       check_memory(machine_->layout().bytes(), "the shadow copy of the guest's memory"));
   Primary::Events events;
@@ -304,7 +315,9 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
   events.lost = [this](const Error& why) { report_(BackupLost{why}); };
   events.cancelled = [this] {
     const std::lock_guard lock{mutex_};
-    return stopping_ || !requests_.empty();
+    return stopping_ || closing_ ||
+           std::any_of(requests_.begin(), requests_.end(),
+                       [](const Posted& one) { return one.urgency == Urgency::interrupts; });
   };
 
   UNDERSTUDY_TRY(auto opened,
@@ -331,7 +344,8 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
   }();
   if (!primary) return {};
   auto ended = primary->end(reason);
-  if (ended && !suspended_) ended = machine_->resume();
+  if (ended)
+    ended = suspended_ ? machine_->pause(hypervisor::PauseFor::suspension) : machine_->resume();
   log::info("protection.ended", {log::kv("guest", name_), log::kv("why", reason)});
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
@@ -340,15 +354,15 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
 
 void GuestEngine::protection_failed(const Error& why) {
   log::error("protection.failed", {log::kv("guest", name_), log::kv("why", why.message)});
-  if (!machine_->poll().empty()) return fail_guest(why);
+  handle_machine();  // it may have failed because the guest is gone, which is another event
+  if (!primary_) return;
   if (auto ended = do_end_protection(why.message); !ended) return fail_guest(ended.error());
   report_(BackupLost{why});
 }
 
 Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replication::Offer& offer) {
   if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
-  UNDERSTUDY_CHECK(
-      need_phase(phase_, {EnginePhase::empty}, name_, "is here already, as guest or as replica"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already, as guest or as replica"));
   UNDERSTUDY_CHECK(check_memory(memory_for(offer), "a replica of the guest"));
   auto created = create(offer.guest(), hypervisor::Start::incoming);
   if (created) created = check_offer(offer, *machine_);
@@ -360,7 +374,10 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
       machine_->layout(), machine_->image(),
       [this](const Error& why) { report_(StandbyLost{why}); },
       [this](Epoch epoch) { report_(StandbyReady{epoch}); });
-  if (!replica) return replica;
+  if (!replica) {
+    do_stop();
+    return replica;
+  }
   const std::lock_guard lock{mutex_};
   replica_ = *replica;
   phase_ = EnginePhase::standby;
@@ -368,11 +385,14 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
 }
 
 Result<> GuestEngine::do_promote() {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::standby}, name_, "has no replica here"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::standby}, "has no replica here"));
+  if (!replica_->status().over) {
+    return fail(ErrorKind::conflict, "guest {}: the replica's session must end first", name_);
+  }
   if (replica_->status().committed == Epoch{}) {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
-  network_->open();
+  open_output();
   auto promoted = machine_->promote(replica_->devices());
   if (!promoted) {
     do_stop();
@@ -395,12 +415,15 @@ void GuestEngine::do_stop() {
     }
   }
   std::shared_ptr<netbuffer::GuestNetwork> network;
+  std::shared_ptr<Replica> replica;
   {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;
     network = std::exchange(network_, nullptr);
-    replica_.reset();
+    replica = std::exchange(replica_, nullptr);
   }
+  // Its session may live on when the standby machine has died: it must not write where no image is.
+  if (replica) replica->abandon();
   if (network) network->stop();
   network.reset();
   machine_.reset();

@@ -24,14 +24,6 @@ hypervisor::Fingerprint from_message(const replication::Fingerprint& message) {
           message.cpu_features(), {message.boot_digest().begin(), message.boot_digest().end()}};
 }
 
-Result<hypervisor::RamLayout> layout_of(const replication::Offer& offer) {
-  std::vector<hypervisor::RamBlock> blocks;
-  for (const auto& block : offer.ram_block()) {
-    blocks.push_back({block.name(), block.used_bytes(), block.max_bytes()});
-  }
-  return hypervisor::RamLayout::of(std::move(blocks));
-}
-
 std::uint64_t available_bytes() {
   std::ifstream meminfo{"/proc/meminfo"};
   std::string key;
@@ -44,6 +36,14 @@ std::uint64_t available_bytes() {
 }
 
 }  // namespace
+
+Result<hypervisor::RamLayout> layout_of(const replication::Offer& offer) {
+  std::vector<hypervisor::RamBlock> blocks;
+  for (const auto& block : offer.ram_block()) {
+    blocks.push_back({block.name(), block.used_bytes(), block.max_bytes()});
+  }
+  return hypervisor::RamLayout::of(std::move(blocks));
+}
 
 replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term) {
   replication::Offer offer;

@@ -17,6 +17,9 @@ namespace understudy::checkpointer {
 [[nodiscard]] Result<> check_offer(const replication::Offer& offer,
                                    const hypervisor::QemuMachine& standby);
 
+/// The offer's RAM blocks; `invalid` when no machine can have them.
+[[nodiscard]] Result<hypervisor::RamLayout> layout_of(const replication::Offer& offer);
+
 /// Whether this host has `bytes` of memory to spare; `purpose` says for what, in the error. The
 /// answer is the kernel's estimate (MemAvailable), nothing is reserved.
 [[nodiscard]] Result<> check_memory(std::uint64_t bytes, std::string_view purpose);

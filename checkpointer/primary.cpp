@@ -23,6 +23,9 @@ constexpr auto offer_patience = limits::qemu_start + limits::link_connect;
 
 constexpr auto verify_patience = seconds{60};
 
+/// How often a wait that blocks the guest looks whether it should go on.
+constexpr auto wait_step = milliseconds{50};
+
 constexpr auto nothing_due = seconds{1};
 
 VerifyVerdict compare(const hypervisor::RamLayout& layout, const std::vector<std::string>& here,
@@ -69,9 +72,12 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   session.link = [&self](replication::LinkState state, const std::string& why) {
     log::info("link.changed",
               {log::kv("up", state == replication::LinkState::up), log::kv("why", why)});
-    const std::lock_guard lock{self.mutex_};
-    self.link_up_ = state == replication::LinkState::up;
-    self.changed_.notify_all();
+    {
+      const std::lock_guard lock{self.mutex_};
+      self.link_up_ = state == replication::LinkState::up;
+      self.changed_.notify_all();
+    }
+    self.events_.wake();
   };
   session.lost = [&self](const Error& why) {
     {
@@ -112,23 +118,29 @@ Result<> Primary::copy_everything() {
       sync_fraction_ =
           std::max(sync_fraction_, 1.0 - static_cast<double>(found) / static_cast<double>(pages));
     }
-    if (found <= little_is_left) break;
     if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+    if (found <= little_is_left) break;
   }
   return {};
 }
 
 Result<TimePoint> Primary::act() {
+  if (broken_) return fail(*broken_);
   const auto at = now();
   const auto moment = pace();
   if (!moment) {
-    if (std::exchange(stalled_, std::nullopt)) UNDERSTUDY_CHECK(machine_.resume());
+    if (stalled_) UNDERSTUDY_CHECK(end_stall());
     return at + nothing_due;
   }
-  if (stalled_ && !moment->room) return at + nothing_due;
-  if (stalled_) {
+  if (stalled_ && moment->room) {
     UNDERSTUDY_CHECK(seal());
     return now();
+  }
+  if (stalled_ && moment->link_up) return at + nothing_due;
+  if (stalled_) {
+    // The link was found to be broken after the guest had been stalled for it.
+    UNDERSTUDY_CHECK(end_stall());
+    return at + nothing_due;
   }
   const auto decision = pacer_.decide(*moment);
   switch (decision.act) {
@@ -157,11 +169,8 @@ Result<Primary::Sealed> Primary::seal_paused() {
 
   const auto paused = stalled_.value_or(now());
   UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
-  if (!std::exchange(holding_, true)) gate_.hold();
-  {
-    const std::lock_guard lock{mutex_};
-    output_waits_.reset();  // what waits now is sealed; news from here on is of the next epoch
-  }
+  // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
+  if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
   UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
   UNDERSTUDY_TRY(const auto devices, machine_.save_devices());
@@ -203,17 +212,31 @@ Result<> Primary::stall() {
   return {};
 }
 
+Result<> Primary::end_stall() {
+  UNDERSTUDY_CHECK(machine_.resume());
+  stalled_.reset();
+  resumed_ = now();
+  const std::lock_guard lock{mutex_};
+  throttled_ = false;
+  return {};
+}
+
 std::optional<Pace> Primary::pace() const {
   const std::lock_guard lock{mutex_};
   if (lost_) return std::nullopt;
-  return Pace{now(), resumed_, output_waits_, epochs_.may_seal(), link_up_};
+  const bool waits = output_epoch_ >= epochs_.running();
+  return Pace{now(), resumed_, waits ? output_waits_ : std::nullopt, epochs_.may_seal(), link_up_};
 }
 
 void Primary::output_waits(Epoch sealed, TimePoint since) {
   {
     const std::lock_guard lock{mutex_};
-    // News of an epoch that was sealed meanwhile is none.
-    if (output_waits_ || sealed.next() < epochs_.running()) return;
+    const auto epoch = sealed.next();
+    // News of an epoch that was sealed meanwhile is none; of one that is far ahead, it is from a
+    // protection before this one. The next may be heard of while the running one is being sealed.
+    const bool mine = epoch == epochs_.running() || epoch == epochs_.running().next();
+    if (!mine || epoch <= output_epoch_) return;
+    output_epoch_ = epoch;
     output_waits_ = since;
   }
   events_.wake();
@@ -239,25 +262,50 @@ void Primary::on_committed(Epoch epoch) {
 }
 
 Result<VerifyVerdict> Primary::verify() {
+  const auto room = [this] { return epochs_.may_seal() && !lost_; };
+  UNDERSTUDY_CHECK(wait_until(room, "the backup does not keep up"));
+  const auto sealed = seal_and_ask();
+  if (!sealed) return broken(sealed.error());
+  const auto here = digest_here(*sealed);
+  const auto reply = await_reply(sealed->epoch.value());
+  if (const auto resumed = resume(*sealed); !resumed) return broken(resumed.error());
+  UNDERSTUDY_CHECK(here);
+  UNDERSTUDY_CHECK(reply);
+  return compare(machine_.layout(), *here, reply->verify());
+}
+
+tl::unexpected<Error> Primary::broken(const Error& why) {
+  broken_ = why;
+  return fail(why);
+}
+
+Result<Primary::Sealed> Primary::seal_and_ask() {
   {
-    std::unique_lock lock{mutex_};
-    changed_.wait_for(lock, verify_patience, [this] { return epochs_.may_seal() || lost_; });
-    if (!epochs_.may_seal() || lost_)
-      return fail(ErrorKind::timed_out, "the backup does not keep up");
+    const std::lock_guard lock{mutex_};
     reply_.reset();
   }
-  UNDERSTUDY_TRY(const auto sealed, seal_paused());
+  UNDERSTUDY_TRY(auto sealed, seal_paused());
   UNDERSTUDY_CHECK(send_seal(sealed));
   replication::Request request;
   request.set_id(sealed.epoch.value());
   request.mutable_verify();
   UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, sealed.epoch, request));
-  const auto here = digest_here(sealed);
-  const auto reply = await_reply(request.id());
-  UNDERSTUDY_CHECK(resume(sealed));
-  UNDERSTUDY_CHECK(here);
-  UNDERSTUDY_CHECK(reply);
-  return compare(machine_.layout(), *here, reply->verify());
+  return sealed;
+}
+
+Result<> Primary::wait_until(const std::function<bool()>& done, std::string_view too_late) {
+  const auto deadline = now() + verify_patience;
+  std::unique_lock lock{mutex_};
+  while (!done()) {
+    if (lost_) return fail(ErrorKind::closed, "the backup went away");
+    if (!link_up_) return fail(ErrorKind::unavailable, "the link to the backup is down");
+    if (now() >= deadline) return fail(ErrorKind::timed_out, "{}", too_late);
+    changed_.wait_for(lock, wait_step);
+    lock.unlock();
+    if (events_.cancelled()) return fail(ErrorKind::closed, "protection was ended");
+    lock.lock();
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
@@ -278,12 +326,9 @@ Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
 }
 
 Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
-  std::unique_lock lock{mutex_};
-  const auto answered = [this, id] { return lost_ || (reply_ && reply_->id() == id); };
-  if (!changed_.wait_for(lock, verify_patience, answered)) {
-    return fail(ErrorKind::timed_out, "the backup did not answer");
-  }
-  if (lost_) return fail(ErrorKind::closed, "the backup went away");
+  const auto answered = [this, id] { return reply_ && reply_->id() == id; };
+  UNDERSTUDY_CHECK(wait_until(answered, "the backup did not answer"));
+  const std::lock_guard lock{mutex_};
   if (!reply_->has_verify())
     return fail(ErrorKind::unavailable, "the backup says: {}", reply_->failed());
   return *reply_;
@@ -304,8 +349,7 @@ PrimaryStatus Primary::status() const {
 
 Result<> Primary::end(const std::string& reason) {
   sender_->stop(reason);
-  if (std::exchange(stalled_, std::nullopt)) UNDERSTUDY_CHECK(machine_.resume());
-  return {};
+  return stalled_ ? end_stall() : Result<>{};
 }
 
 }  // namespace understudy::checkpointer

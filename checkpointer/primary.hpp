@@ -76,15 +76,19 @@ class Primary {
   [[nodiscard]] Result<> synchronise();
 
   /// Does what is due; returns when to be called again at the latest. An error means that capture
-  /// has failed: protection must end.
+  /// has failed, here or in `verify`: protection must end, and the guest may be paused.
   [[nodiscard]] Result<TimePoint> act();
 
   /// The epoch after `sealed` has held its first packet. Any thread.
   void output_waits(Epoch sealed, TimePoint since);
 
   /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
-  /// Blocks the guest for the time it takes to read its memory.
+  /// Blocks the guest for the time it takes to read its memory, but not for a backup that does not
+  /// answer: a link that goes down, or `cancelled`, ends the wait.
   [[nodiscard]] Result<VerifyVerdict> verify();
+
+  /// The guest is paused until the backup makes room; `act` will resume it. The caller of `act`.
+  [[nodiscard]] bool stalled() const { return stalled_.has_value(); }
 
   [[nodiscard]] PrimaryStatus status() const;
 
@@ -109,6 +113,12 @@ class Primary {
   [[nodiscard]] Result<> resume(const Sealed& sealed);
   [[nodiscard]] Result<> seal();
   [[nodiscard]] Result<> stall();
+  [[nodiscard]] Result<> end_stall();
+  [[nodiscard]] Result<Sealed> seal_and_ask();
+  [[nodiscard]] tl::unexpected<Error> broken(const Error& why);
+  /// Waits until `done`, which is called under the lock; a session or link that is down, or
+  /// `cancelled`, is an error.
+  [[nodiscard]] Result<> wait_until(const std::function<bool()>& done, std::string_view too_late);
   [[nodiscard]] Result<std::vector<std::string>> digest_here(const Sealed& sealed);
   [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
   /// nullopt: the session is over.
@@ -124,6 +134,7 @@ class Primary {
   std::optional<Capture> capture_;
   bool holding_{};                    ///< the gate holds since the first pause
   std::optional<TimePoint> stalled_;  ///< paused since, for want of room
+  std::optional<Error> broken_;       ///< capture has failed: the shadow is no longer true
   TimePoint resumed_;
   TimePoint last_seal_;
   EpochStatistics statistics_;
@@ -132,7 +143,8 @@ class Primary {
   std::condition_variable changed_;
   EpochMachine epochs_;
   TimePoint last_commit_;
-  std::optional<TimePoint> output_waits_;
+  Epoch output_epoch_;                     ///< the last epoch known to hold output
+  std::optional<TimePoint> output_waits_;  ///< since when it does
   std::optional<replication::Reply> reply_;
   double sync_fraction_{};
   bool link_up_{true};

@@ -36,8 +36,19 @@ Replica::Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image
       on_first_commit_{std::move(on_first_commit)} {}
 
 Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
-  UNDERSTUDY_CHECK(on_check(payload));
+  UNDERSTUDY_CHECK(check_records(payload, image_.pages()));
+  const std::lock_guard image{image_mutex_};
+  UNDERSTUDY_CHECK(need_image());
+  apply(payload);
+  return {};
+}
+
+void Replica::apply(std::span<const std::byte> payload) {
   apply_records(payload, image_, [this](std::uint64_t page) { touched_[page] = true; });
+}
+
+Result<> Replica::need_image() const {
+  if (abandoned_) return fail(ErrorKind::closed, "the standby machine of this replica is gone");
   return {};
 }
 
@@ -63,13 +74,14 @@ Result<> Replica::on_check_seal(const replication::Seal& seal) {
                   seal.used_bytes(i));
     }
   }
-  return {};
+  const std::lock_guard image{image_mutex_};
+  return need_image();
 }
 
 void Replica::on_commit(const replication::StagedEpoch& epoch) {
-  for (const auto& payload : epoch.payloads) {
-    apply_records(payload, image_, [this](std::uint64_t page) { touched_[page] = true; });
-  }
+  const std::lock_guard image{image_mutex_};
+  if (abandoned_) return;  // since its seal was checked; nobody can be given this replica any more
+  for (const auto& payload : epoch.payloads) apply(payload);
   last_seal_ = epoch.seal;
   bool first = false;
   {
@@ -91,6 +103,11 @@ replication::Reply Replica::on_request(const replication::Request& request,
     reply.set_failed("this backup does not know such a request");
     return reply;
   }
+  const std::lock_guard image{image_mutex_};
+  if (const auto there = need_image(); !there) {
+    reply.set_failed(there.error().message);
+    return reply;
+  }
   reply.mutable_verify()->set_epoch(status().committed.value());
   const auto blocks = digest(keep_going);
   if (!blocks) {
@@ -108,6 +125,11 @@ void Replica::on_end(const Error& reason) {
     status_.why_over = reason.message;
   }
   on_over_(reason);
+}
+
+void Replica::abandon() {
+  const std::lock_guard image{image_mutex_};
+  abandoned_ = true;
 }
 
 ReplicaStatus Replica::status() const {

@@ -21,8 +21,8 @@ struct ReplicaStatus {
   std::string why_over;
 };
 
-/// The session's thread calls the events; `status` any thread; `devices` after the session has
-/// ended.
+/// The session's thread calls the events; `status` any thread; `abandon` any other; `devices` after
+/// the session has ended.
 class Replica final : public replication::ReplicaEvents {
  public:
   /// Writes into `image`, which must outlive the session.
@@ -38,6 +38,10 @@ class Replica final : public replication::ReplicaEvents {
                                 const replication::KeepGoing& keep_going) override;
   void on_end(const Error& reason) override;
 
+  /// The image is about to go (its machine died): nothing looks at it or writes to it any more.
+  /// Waits for the event that is running. A session that goes on is ended at its next frame.
+  void abandon();
+
   [[nodiscard]] ReplicaStatus status() const;
 
   /// Device state of the last commit.
@@ -50,8 +54,13 @@ class Replica final : public replication::ReplicaEvents {
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(
       const replication::KeepGoing& keep_going) const;
+  /// With image_mutex_ held.
+  [[nodiscard]] Result<> need_image() const;
+  void apply(std::span<const std::byte> payload);
 
   hypervisor::RamLayout layout_;
+  std::mutex image_mutex_;  ///< for the image, against `abandon`; before mutex_
+  bool abandoned_{};
   ImageView image_;
   Mapping device_area_;
   std::vector<bool> touched_;  ///< pages that were ever written: all others are zero

@@ -51,20 +51,20 @@ void GuestHost::decide() {
 }
 
 void GuestHost::on_view(const View& view) {
-  const auto record = daemon_.book.decided(name_);
-  if (role_.presence() != Presence::standby || record.active == nobody || view.has(record.active))
-    return;
+  if (role_.presence() != Presence::standby) return;
+  const auto active = daemon_.book.decided(name_).active;
   outage_.Clear();
-  outage_.set_lost_view_unix_us(unix_us());
+  if (active != nobody && !view.has(active)) outage_.set_lost_view_unix_us(unix_us());
 }
 
 void GuestHost::tick() {
   const auto status = engine_.status();
   if (status.primary) role_.link(status.primary->link_up, now());
-  if (call_ && call_->request().has_protect() && status.primary) {
+  const bool synchronising = !calls_.empty() && calls_.front()->request().has_protect();
+  if (synchronising && role_.protecting() && status.primary) {
     const bool whole = status.primary->committed != Epoch{};
-    call_->progress(whole ? "recording the backup" : "synchronising memory",
-                    status.primary->sync_fraction);
+    calls_.front()->progress(whole ? "recording the backup" : "synchronising memory",
+                             status.primary->sync_fraction);
   }
   decide();
 }
@@ -82,6 +82,9 @@ void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
     void operator()(const StandbyReady&) const { role.standby_ready(); }
     void operator()(const StandbyLost&) const { role.standby_lost(now()); }
   };
+  if (std::holds_alternative<GuestFailed>(event) && role_.presence() == Presence::standby) {
+    daemon_.end_session(name_, "the standby machine is gone");
+  }
   std::visit(Tell{role_}, event);
 }
 
@@ -98,7 +101,7 @@ Result<std::shared_ptr<replication::ReplicaEvents>> GuestHost::accept(
 
 void GuestHost::begin(std::shared_ptr<ControlCall> call, const Result<>& accepted) {
   if (!accepted) return call->fail(accepted.error());
-  call_ = std::move(call);
+  calls_.push_back(std::move(call));
   decide();
 }
 
@@ -247,8 +250,9 @@ void GuestHost::perform(const act::SetOutput& action) {
 }
 
 void GuestHost::perform(const act::Answer& action) {
-  const auto call = std::exchange(call_, nullptr);
-  if (!call) return;
+  if (calls_.empty()) return;
+  const auto call = std::move(calls_.front());
+  calls_.pop_front();
   if (!action.result) return call->fail(action.result.error());
   const auto where =
       call->request().has_protect() ? " to " + call->request().protect().backup() : "";
@@ -272,7 +276,7 @@ control::Guest GuestHost::report() const {
   guest.set_backup_host(
       host_name(record.backup != nobody ? record.backup : role_.protection_target()));
   guest.set_detail(role_.detail());
-  if (outage_.lost_view_unix_us() != 0) *guest.mutable_last_failover() = outage_;
+  if (outage_.running_unix_us() != 0) *guest.mutable_last_failover() = outage_;
   report_state(guest);
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);

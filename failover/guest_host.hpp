@@ -2,6 +2,7 @@
 // that waits for both. Runs on the io_context's thread, but for `accept`.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -52,8 +53,8 @@ class GuestHost {
   [[nodiscard]] control::Guest report() const;
   [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
 
-  /// At the end of the daemon: output closed at once.
-  void close_output() { engine_.close_output(); }
+  /// At the end of the daemon: output is closed for good, at once; the guest is killed soon.
+  void begin_stop() { engine_.begin_stop(); }
 
  private:
   void post(std::function<void()> work);
@@ -79,7 +80,7 @@ class GuestHost {
   const std::string name_;
   Daemon& daemon_;
   GuestRole role_;
-  std::shared_ptr<ControlCall> call_;
+  std::deque<std::shared_ptr<ControlCall>> calls_;  ///< that wait for an answer, oldest first
   control::Outage outage_;
   TimePoint decided_at_;
   checkpointer::GuestEngine engine_;  ///< last: its thread ends before anything it reports to

@@ -21,7 +21,11 @@ GuestRole::Actions GuestRole::decide(const RecordBook& book, TimePoint now) {
     without_quorum(actions);
     return actions;
   }
-  if (!book.ready() || book.pending(guest_)) return actions;
+  if (!book.ready() || book.pending(guest_)) {
+    await_agreement(now, actions);
+    return actions;
+  }
+  disagreed_since_.reset();
   bool proposed = false;
   const Scene scene{*book.view(), book.decided(guest_), now, proposed};
   if (scene.record.active == self_) {
@@ -31,6 +35,15 @@ GuestRole::Actions GuestRole::decide(const RecordBook& book, TimePoint now) {
   }
   if (request_ && !proposed) pursue_request(scene, actions);
   return actions;
+}
+
+/// An operator is not kept waiting for hosts that do not agree. Whatever they decide in the end
+/// holds.
+void GuestRole::await_agreement(TimePoint now, Actions& actions) {
+  if (!disagreed_since_) disagreed_since_ = now;
+  if (!request_ || now - *disagreed_since_ < limits::record_agreement) return;
+  answer(fail(ErrorKind::timed_out, "the hosts do not agree in time; see `understudy status`"),
+         actions);
 }
 
 void GuestRole::without_quorum(Actions& actions) {
@@ -95,23 +108,28 @@ void GuestRole::run_protected(const Scene& scene, Actions& actions) {
     protection_ = Protection::recorded;
     link_down_since_.reset();
   }
-  const bool too_long = link_down_since_ && scene.now - *link_down_since_ > limits::link_give_up;
   if (protection_ != Protection::recorded || lost_why_) {
     propose(scene, self_, nobody, "the backup is lost: " + lost_why_.value_or("no session"),
             actions);
   } else if (!scene.view.has(scene.record.backup)) {
     propose(scene, self_, nobody, "the backup host left the cluster", actions);
-  } else if (too_long) {
+  } else if (link_is_lost(scene)) {
     propose(scene, self_, nobody, "the link to the backup is down", actions);
   } else {
     set_output(Output::holding, actions);
   }
 }
 
+bool GuestRole::link_is_lost(const Scene& scene) const {
+  return link_down_since_ && scene.now - *link_down_since_ > limits::link_give_up;
+}
+
 void GuestRole::run_alone(const Scene& scene, Actions& actions) {
-  const bool gone = protection_ != Protection::none && (lost_why_ || !scene.view.has(target_));
+  const bool left = !scene.view.has(target_);
+  const bool gone = protection_ != Protection::none && (lost_why_ || left || link_is_lost(scene));
   if (protection_ == Protection::recorded || gone) {
-    const auto why = lost_why_.value_or(gone ? "the backup host left the cluster" : detail_);
+    const auto* what = left ? "the backup host left the cluster" : "the link to the backup is down";
+    const auto why = lost_why_.value_or(gone ? what : detail_);
     if (request_ && request_->kind == Kind::protect)
       request_failed_ = Error{ErrorKind::unavailable, why};
     end_protection(why, actions);
@@ -164,8 +182,24 @@ Result<> GuestRole::accept_request(const RecordBook& book) const {
                 "the hosts have not agreed on the records yet; after all daemons were down, all "
                 "must meet once");
   }
-  if (request_) return fail(ErrorKind::conflict, "guest {}: another command is under way", guest_);
+  if (request_ && !may_be_interrupted()) {
+    return fail(ErrorKind::conflict, "guest {}: another command is under way", guest_);
+  }
   return {};
+}
+
+/// Synchronisation takes as long as the link needs; who wants to end it need not wait.
+bool GuestRole::may_be_interrupted() const {
+  return request_->kind == Kind::protect && !next_request_;
+}
+
+void GuestRole::take(Request request) {
+  if (!request_) {
+    request_ = request;
+    return;
+  }
+  request_failed_ = Error{ErrorKind::closed, "ended by another command"};
+  next_request_ = request;
 }
 
 Result<> GuestRole::need_active(const RecordBook& book) const {
@@ -183,7 +217,7 @@ Result<> GuestRole::start(const RecordBook& book) {
     return fail(ErrorKind::conflict, "guest {} runs already (`understudy status` shows where)",
                 guest_);
   }
-  request_ = Request{Kind::start, nobody, Term{}};
+  take({Kind::start, nobody, Term{}});
   return {};
 }
 
@@ -194,7 +228,7 @@ Result<> GuestRole::stop(const RecordBook& book) {
                 "guest {} does not run on this host; ask its active host (`understudy status`)",
                 guest_);
   }
-  request_ = Request{Kind::stop, nobody, Term{}};
+  take({Kind::stop, nobody, Term{}});
   return {};
 }
 
@@ -206,7 +240,7 @@ Result<> GuestRole::protect(const RecordBook& book, NodeId backup) {
   }
   if (!book.view()->has(backup))
     return fail(ErrorKind::unavailable, "the backup host is not in the cluster now");
-  request_ = Request{Kind::protect, backup, Term{}};
+  take({Kind::protect, backup, Term{}});
   return {};
 }
 
@@ -214,7 +248,7 @@ Result<> GuestRole::unprotect(const RecordBook& book) {
   UNDERSTUDY_CHECK(need_active(book));
   if (protection_ == Protection::none)
     return fail(ErrorKind::conflict, "guest {} is not protected", guest_);
-  request_ = Request{Kind::unprotect, nobody, Term{}};
+  take({Kind::unprotect, nobody, Term{}});
   return {};
 }
 
@@ -248,7 +282,7 @@ void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {
   if (presence_ != Presence::running)
     return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
   if (protection_ == Protection::recorded) return answer("protected", actions);
-  if (request_->begun) return;
+  if (request_->begun || ending_) return;
   request_->begun = true;
   lost_why_.reset();
   detail_.clear();
@@ -259,6 +293,9 @@ void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {
 }
 
 void GuestRole::pursue_unprotect(const Scene& scene, Actions& actions) {
+  if (scene.record.active != self_ || presence_ != Presence::running) {
+    return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
+  }
   if (scene.record.backup != nobody)
     return propose(scene, self_, nobody, "unprotected by the operator", actions);
   if (protection_ != Protection::none) {
@@ -277,7 +314,7 @@ void GuestRole::started(Result<> outcome) {
   powered_off_ = false;
   failed_ = !outcome;
   detail_ = outcome ? "" : outcome.error().message;
-  if (!outcome) request_failed_ = outcome.error();
+  if (!outcome && request_) request_failed_ = outcome.error();
 }
 
 void GuestRole::promoted(Result<> outcome) {
@@ -325,6 +362,7 @@ void GuestRole::protection_lost(const std::string& why) {
 }
 
 void GuestRole::protection_ended() {
+  ending_ = false;
   output_.reset();
 }
 
@@ -369,7 +407,7 @@ void GuestRole::set_output(Output output, Actions& actions) {
 
 void GuestRole::answer(Result<std::string> result, Actions& actions) {
   actions.emplace_back(act::Answer{std::move(result)});
-  request_.reset();
+  request_ = std::exchange(next_request_, std::nullopt);
   request_failed_.reset();
 }
 
@@ -384,6 +422,7 @@ void GuestRole::end_protection(const std::string& why, Actions& actions) {
   detail_ = why;
   forget_protection();
   output_.reset();
+  ending_ = true;
   actions.emplace_back(act::EndProtection{why});
 }
 

@@ -105,6 +105,7 @@ class GuestRole {
   };
 
   struct Scene;
+  void await_agreement(TimePoint now, Actions& actions);
   void without_quorum(Actions& actions);
   void as_active(const Scene& scene, Actions& actions);
   void take_over(const Scene& scene, Actions& actions);
@@ -125,6 +126,9 @@ class GuestRole {
   void answer(Result<std::string> result, Actions& actions);
   void end_protection(const std::string& why, Actions& actions);
   void remove(const std::string& why, Actions& actions);
+  [[nodiscard]] bool link_is_lost(const Scene& scene) const;
+  [[nodiscard]] bool may_be_interrupted() const;
+  void take(Request request);
   [[nodiscard]] Result<> accept_request(const RecordBook& book) const;
   void forget_protection();
   void now_empty();
@@ -142,6 +146,7 @@ class GuestRole {
   NodeId target_{nobody};
   std::optional<std::string> lost_why_;
   std::optional<TimePoint> link_down_since_;
+  bool ending_{};  ///< the engine still works on the end of a protection; its news are old
 
   // Standby.
   Term offered_;
@@ -150,7 +155,9 @@ class GuestRole {
   std::optional<TimePoint> session_lost_at_;
 
   std::optional<Request> request_;
+  std::optional<Request> next_request_;  ///< waits until the one that it ends has been answered
   std::optional<Error> request_failed_;
+  std::optional<TimePoint> disagreed_since_;
   bool powered_off_{};
   bool failed_{};
   std::string detail_;

@@ -83,15 +83,17 @@ Node::~Node() {
 
 void Node::stop() {
   if (std::exchange(stopped_, true)) return;
-  for (auto* one : guests()) one->close_output();
+  // Closed for good: the backups may take over while the rest of this host is still being cleaned
+  // up.
+  for (auto* one : guests()) one->begin_stop();
   timer_.cancel();
+  if (membership_) membership_->stop();
   if (control_) control_->stop();
   if (replication_) replication_->stop();
   {
     const std::lock_guard lock{mutex_};
-    guests_.clear();  // kills their machines
+    guests_.clear();  // waits for their threads
   }
-  if (membership_) membership_->stop();
 }
 
 GuestHost& Node::guest(const std::string& name) {
@@ -131,7 +133,7 @@ void Node::on_view(const View& view) {
              log::kv("quorum", view.quorum == Quorum::present ? "yes" : "no")});
   cluster_trouble_.clear();
   for (auto* one : guests()) one->on_view(view);
-  unready_since_ = now();
+  reminded_ = now();
   send(book_.on_view(view));
   decide_all();
 }
@@ -169,8 +171,8 @@ void Node::tick() {
   if (stopped_) return;
   const auto at = now();
   for (auto* one : guests()) one->tick();
-  if (book_.quorate() && !book_.ready() && at - unready_since_ > reminder_period) {
-    unready_since_ = at;
+  if (book_.waits() && at - reminded_ > reminder_period) {
+    reminded_ = at;
     send(book_.remind());
   }
   if (at - summarised_ > limits::summary_period) {
@@ -196,8 +198,8 @@ void Node::summarise() {
 
 void Node::hear(const peer::Summary& summary) {
   Heard heard{{}, now()};
-  if (!heard.guest.ParseFromString(summary.guest()) || heard_.size() > limits::guests_heard_of)
-    return;
+  if (!heard.guest.ParseFromString(summary.guest())) return;
+  if (heard_.size() >= limits::guests_heard_of && !heard_.contains(heard.guest.name())) return;
   heard_[heard.guest.name()] = std::move(heard);
 }
 
@@ -262,7 +264,7 @@ control::Status Node::status() const {
     all[report.name()] = std::move(report);
   }
   for (const auto& [name, heard] : heard_) {
-    if (all.contains(name)) continue;
+    if (all.contains(name) || is_stale(heard.guest)) continue;
     auto theirs = heard.guest;
     theirs.set_report_age_us(static_cast<std::uint64_t>(in_microseconds(now() - heard.at).count()));
     all[name] = std::move(theirs);
@@ -270,6 +272,12 @@ control::Status Node::status() const {
   for (auto& [name, one] : all) *status.add_guest() = std::move(one);
   add_warnings(status);
   return status;
+}
+
+/// A summary of a guest that its host no longer runs, by record.
+bool Node::is_stale(const control::Guest& heard) const {
+  const auto* active = settings_.find_host(book_.decided(heard.name()).active);
+  return book_.ready() && (active == nullptr || active->name() != heard.active_host());
 }
 
 void Node::add_quorum(control::Status& status) const {

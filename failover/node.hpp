@@ -57,6 +57,7 @@ class Node final : public MembershipEvents {
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
+  [[nodiscard]] bool is_stale(const control::Guest& heard) const;
   void add_quorum(control::Status& status) const;
   void add_warnings(control::Status& status) const;
 
@@ -65,7 +66,7 @@ class Node final : public MembershipEvents {
   RecordBook book_;
   GuestHost::Daemon daemon_;
   boost::asio::steady_timer timer_;
-  TimePoint unready_since_;
+  TimePoint reminded_;
   TimePoint summarised_;
   std::string cluster_trouble_{"not yet connected"};
   std::map<std::string, Heard> heard_;

@@ -44,16 +44,41 @@ peer::Message RecordBook::own_state() const {
 
 peer::Message RecordBook::own_adoption() const {
   auto message = this->message();
-  message.mutable_adopted();
+  auto& terms = *message.mutable_adopted()->mutable_term();
+  for (const auto& [guest, stored] : accepted_) terms[guest] = stored.record.term.value();
   return message;
 }
 
+bool RecordBook::waits() const {
+  if (!quorate()) return false;
+  if (!ready_ || !proposed_.empty()) return true;
+  return std::any_of(accepted_.begin(), accepted_.end(),
+                     [this](const auto& one) { return one.second.record != decided(one.first); });
+}
+
 RecordBook::Messages RecordBook::remind() const {
-  if (!quorate() || ready_) return {};
-  auto message = own_state();
-  message.mutable_state()->set_reminder(true);
-  if (adopted_) return {message, own_adoption()};
-  return {message};
+  Messages messages;
+  if (!waits()) return messages;
+  if (!ready_) {
+    messages.push_back(own_state());
+    messages.back().mutable_state()->set_reminder(true);
+    if (adopted_) messages.push_back(own_adoption());
+    return messages;
+  }
+  for (const auto& [guest, proposal] : proposed_) {
+    messages.push_back(message());
+    *messages.back().mutable_proposal() = proposal;
+  }
+  for (const auto& [guest, stored] : accepted_) {
+    if (stored.record == decided(guest)) continue;
+    // As a proposal, so that whoever has accepted it says so again.
+    messages.push_back(message());
+    auto& proposal = *messages.back().mutable_proposal();
+    proposal.set_guest(guest);
+    proposal.set_base_term(stored.record.term.value() - 1);
+    to_message(stored.record, *proposal.mutable_record());
+  }
+  return messages;
 }
 
 void RecordBook::on_lost() {
@@ -71,9 +96,11 @@ RecordBook::Messages RecordBook::on_message(NodeId from, const peer::Message& me
   if (!of_this_ring(message) || !view_->has(from) || !quorate()) return {};
   switch (message.what_case()) {
     case peer::Message::kState: return on_state(from, message.state());
-    case peer::Message::kAdopted: on_adopted(from); return {};
+    case peer::Message::kAdopted: on_adopted(from, message.adopted()); return {};
     case peer::Message::kProposal: return on_proposal(message.proposal());
-    case peer::Message::kAccepted: on_accepted(from, message.accepted()); return {};
+    case peer::Message::kAccepted:
+      on_accepted(from, message.accepted().guest(), Term{message.accepted().term()});
+      return {};
     default: return {};
   }
 }
@@ -116,16 +143,12 @@ void RecordBook::adopt() {
   for (auto& [guest, stored] : accepted_) stored.ballot = view_->ring.sequence;
 }
 
-void RecordBook::on_adopted(NodeId from) {
-  if (!adopted_ || ready_ || !voters_.contains(from)) return;
+void RecordBook::on_adopted(NodeId from, const peer::Adopted& adopted) {
+  if (!adopted_ || !voters_.contains(from)) return;
+  for (const auto& [guest, term] : adopted.term()) on_accepted(from, guest, Term{term});
   adopters_.insert(from);
-  if (adopters_.size() < majority()) return;
+  if (ready_ || adopters_.size() < majority()) return;
   // Every member holds the same records now, or will before it hears anything else in this ring.
-  for (const auto& [guest, stored] : accepted_) {
-    UNDERSTUDY_ASSERT(decided_[guest].term <= stored.record.term,
-                      "a decided record never goes back");
-    decided_[guest] = stored.record;
-  }
   for (const auto& [node, state] : states_) {
     if (std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end()) voters_.insert(node);
   }
@@ -151,12 +174,12 @@ peer::Message RecordBook::propose(const std::string& guest, Record next) {
                     "one proposal for a guest at a time, in a ready ring");
   const auto base = decided(guest).term;
   next.term = base.next();
-  proposed_.insert(guest);
   auto message = this->message();
   auto& proposal = *message.mutable_proposal();
   proposal.set_guest(guest);
   proposal.set_base_term(base.value());
   to_message(next, *proposal.mutable_record());
+  proposed_[guest] = proposal;
   return message;
 }
 
@@ -165,23 +188,31 @@ RecordBook::Messages RecordBook::on_proposal(const peer::Proposal& proposal) {
   proposed_.erase(proposal.guest());
   auto& ours = accepted_[proposal.guest()];
   const auto next = from_message(proposal.record());
-  if (ours.record.term.value() != proposal.base_term() || next.term != ours.record.term.next())
-    return {};
+  if (ours.record == next) return {own_acceptance(proposal.guest())};  // it is told again
+  const bool follows = ours.record.term.value() == proposal.base_term();
+  if (!follows || next.term != ours.record.term.next()) return {};
   ours = {next, view_->ring.sequence};
   acceptors_[proposal.guest()].clear();
-  auto answer = message();
-  answer.mutable_accepted()->set_guest(proposal.guest());
-  answer.mutable_accepted()->set_term(next.term.value());
-  return {answer};
+  return {own_acceptance(proposal.guest())};
 }
 
-void RecordBook::on_accepted(NodeId from, const peer::Accepted& accepted) {
-  const auto ours = accepted_.find(accepted.guest());
-  if (!ready_ || ours == accepted_.end() || !voters_.contains(from)) return;
-  if (ours->second.record.term.value() != accepted.term()) return;
-  auto& acceptors = acceptors_[accepted.guest()];
+peer::Message RecordBook::own_acceptance(const std::string& guest) const {
+  auto message = this->message();
+  message.mutable_accepted()->set_guest(guest);
+  message.mutable_accepted()->set_term(accepted_.at(guest).record.term.value());
+  return message;
+}
+
+void RecordBook::on_accepted(NodeId from, const std::string& guest, Term term) {
+  const auto ours = accepted_.find(guest);
+  if (!adopted_ || ours == accepted_.end() || !voters_.contains(from)) return;
+  if (ours->second.record.term != term) return;
+  auto& acceptors = acceptors_[guest];
   acceptors.insert(from);
-  if (acceptors.size() >= majority()) decided_[accepted.guest()] = ours->second.record;
+  if (acceptors.size() < majority()) return;
+  auto& decided = decided_[guest];
+  UNDERSTUDY_ASSERT(decided.term <= term, "a decided record never goes back");
+  decided = ours->second.record;
 }
 
 bool RecordBook::pending(const std::string& guest) const {

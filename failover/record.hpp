@@ -45,8 +45,11 @@ class RecordBook {
   /// A message of another ring, or one that makes no sense, is ignored.
   [[nodiscard]] Messages on_message(NodeId from, const peer::Message& message);
   void on_lost();
-  /// For a ring that does not become ready: asks the others to say again what they have said.
+  /// For a ring that does not become ready, or a proposal that is not decided: a message may have
+  /// been lost on its way. Says again what was said, and asks the others to do so.
   [[nodiscard]] Messages remind() const;
+  /// Something waits for the others' answers.
+  [[nodiscard]] bool waits() const;
 
   /// A message that asks all to accept `next` in place of the decided record; its term is set here.
   /// Needs ready() and not pending(guest).
@@ -78,9 +81,10 @@ class RecordBook {
   [[nodiscard]] peer::Message own_adoption() const;
   [[nodiscard]] Messages on_state(NodeId from, const peer::State& state);
   void adopt();
-  void on_adopted(NodeId from);
+  void on_adopted(NodeId from, const peer::Adopted& adopted);
   [[nodiscard]] Messages on_proposal(const peer::Proposal& proposal);
-  void on_accepted(NodeId from, const peer::Accepted& accepted);
+  [[nodiscard]] peer::Message own_acceptance(const std::string& guest) const;
+  void on_accepted(NodeId from, const std::string& guest, Term term);
   [[nodiscard]] std::size_t majority() const { return hosts_.size() / 2 + 1; }
 
   const NodeId self_;
@@ -95,7 +99,7 @@ class RecordBook {
   std::set<NodeId> voters_;
   std::set<NodeId> adopters_;
   std::map<std::string, std::set<NodeId>> acceptors_;  ///< of the record accepted last
-  std::set<std::string> proposed_;                     ///< by us, not yet delivered
+  std::map<std::string, peer::Proposal> proposed_;     ///< by us, not yet delivered
   bool adopted_{};
   bool ready_{};
 };

@@ -20,7 +20,7 @@ inline constexpr std::uint64_t all_pages = ~std::uint64_t{0};
 /// while the guest runs: copy first, then look. Valid only during the call.
 using PageSink = std::function<Result<>(PageIndex first, std::span<const std::byte> contents)>;
 
-/// Everything of a paused machine that is not RAM. Valid until the next call on the machine.
+/// Everything of a paused machine that is not RAM. Valid until the machine is resumed.
 struct DeviceState {
   std::span<const std::byte> bytes;       ///< opaque to all but the hypervisor's adapter
   std::vector<std::uint64_t> used_bytes;  ///< of each RAM block, in the order of the layout

@@ -160,12 +160,37 @@ TEST_CASE("daemons without memory decide nothing until all have met", "[roles]")
   CHECK_FALSE(world.at(a).book->ready());  // the witness remembers, the two others do not
 }
 
+TEST_CASE("lost messages delay, and stop nothing", "[roles]") {
+  World world{11};
+  world.lossy = true;
+  start_on_a(world);
+  protect_to_b(world);
+  world.kill(a);
+  world.settle();
+  CHECK(world.at(b).runs);
+}
+
+TEST_CASE("stop does not wait for a synchronisation that does not end", "[roles]") {
+  World world{12};
+  start_on_a(world);
+  world.frozen_sync = true;
+  REQUIRE(world.at(a).role->protect(*world.at(a).book, NodeId{2}));
+  world.settle();
+  REQUIRE(world.at(a).role->stop(*world.at(a).book));
+  world.settle();
+  CHECK(world.running() == 0);
+  REQUIRE(world.at(a).answers.size() == 3);
+  CHECK_FALSE(world.at(a).answers[1]);
+  CHECK(world.at(a).answers[2]);
+}
+
 /// Anything may happen at any time; nothing may ever be seen twice or taken back.
 void live_dangerously(std::uint64_t seed) {
   World world{seed};
   INFO("seed " << seed);
   start_on_a(world);
   if (world.pick(4) != 0) protect_to_b(world);
+  world.lossy = world.pick(2) == 0;
   for (int round = 0; round < 30; ++round) {
     const int i = world.pick(3);
     auto& host = world.at(i);
