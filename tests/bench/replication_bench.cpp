@@ -195,6 +195,7 @@ class Bench {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): a bench may die of what it does not expect
 int main(int argc, char** argv) {
   CLI::App app{"Commit latency and throughput of the replication session over loopback"};
   std::size_t epochs = 2000;
