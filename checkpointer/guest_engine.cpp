@@ -10,6 +10,7 @@
 #include "checkpointer/offer.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
+#include "config/priority.hpp"
 #include "netbuffer/tap_uplink.hpp"
 
 namespace understudy::checkpointer {
@@ -190,6 +191,7 @@ EngineStatus GuestEngine::status() const {
 // --- the thread
 
 void GuestEngine::run() {
+  prefer_this_thread();
   while (true) {
     wait(due_);
     handle_requests();

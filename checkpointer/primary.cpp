@@ -152,8 +152,8 @@ Result<TimePoint> Primary::act() {
 }
 
 Result<> Primary::seal() {
-  UNDERSTUDY_TRY(const auto sealed, seal_paused());
-  UNDERSTUDY_CHECK(resume(sealed));
+  UNDERSTUDY_TRY(const auto sealed, seal_paused(hypervisor::Then::run_on));
+  account(sealed);
   return send_seal(sealed);
 }
 
@@ -162,27 +162,33 @@ Epoch Primary::running() const {
   return epochs_.running();
 }
 
-Result<Primary::Sealed> Primary::seal_paused() {
+Result<Primary::Sealed> Primary::seal_paused(hypervisor::Then then) {
   const auto epoch = running();
   writer_->begin(replication::FrameType::pages, epoch);
   if (!stalled_) UNDERSTUDY_CHECK(capture_->take(precopy_pages));
 
   const auto paused = stalled_.value_or(now());
-  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
-  // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
-  if (!std::exchange(holding_, true)) gate_.tighten();
-  gate_.seal(epoch);
-  UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
-  UNDERSTUDY_TRY(const auto devices, machine_.save_devices());
+  UNDERSTUDY_TRY(const auto devices, pause_and_take(epoch, then));
   UNDERSTUDY_CHECK(capture_->take_devices(devices));
   const std::lock_guard lock{mutex_};
   epochs_.seal(paused);
   return Sealed{epoch, devices, paused, capture_->counts()};
 }
 
-Result<> Primary::resume(const Sealed& sealed) {
-  UNDERSTUDY_CHECK(machine_.resume());
+Result<hypervisor::DeviceState> Primary::pause_and_take(Epoch epoch, hypervisor::Then then) {
+  const RealTimeSection the_guest_waits;
+  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
+  // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
+  if (!std::exchange(holding_, true)) gate_.tighten();
+  gate_.seal(epoch);
+  UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
+  auto devices = machine_.save_devices(then);
   resumed_ = now();
+  return devices;
+}
+
+/// The guest runs again since resumed_.
+void Primary::account(const Sealed& sealed) {
   const auto pause = resumed_ - sealed.paused;
   if (!stalled_) pacer_.paused(pause);
   statistics_.sealed({pause, sealed.paused - std::exchange(last_seal_, sealed.paused),
@@ -190,7 +196,6 @@ Result<> Primary::resume(const Sealed& sealed) {
   const std::lock_guard lock{mutex_};
   throttled_ = stalled_.has_value();
   stalled_.reset();
-  return {};
 }
 
 Result<> Primary::send_seal(const Sealed& sealed) {
@@ -268,7 +273,9 @@ Result<VerifyVerdict> Primary::verify() {
   if (!sealed) return broken(sealed.error());
   const auto here = digest_here(*sealed);
   const auto reply = await_reply(sealed->epoch.value());
-  if (const auto resumed = resume(*sealed); !resumed) return broken(resumed.error());
+  if (const auto resumed = machine_.resume(); !resumed) return broken(resumed.error());
+  resumed_ = now();
+  account(*sealed);
   UNDERSTUDY_CHECK(here);
   UNDERSTUDY_CHECK(reply);
   return compare(machine_.layout(), *here, reply->verify());
@@ -284,7 +291,7 @@ Result<Primary::Sealed> Primary::seal_and_ask() {
     const std::lock_guard lock{mutex_};
     reply_.reset();
   }
-  UNDERSTUDY_TRY(auto sealed, seal_paused());
+  UNDERSTUDY_TRY(auto sealed, seal_paused(hypervisor::Then::stay_paused));
   UNDERSTUDY_CHECK(send_seal(sealed));
   replication::Request request;
   request.set_id(sealed.epoch.value());

@@ -108,9 +108,10 @@ class Primary {
   };
   [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Epoch running() const;
-  [[nodiscard]] Result<Sealed> seal_paused();
+  [[nodiscard]] Result<Sealed> seal_paused(hypervisor::Then then);
   [[nodiscard]] Result<> send_seal(const Sealed& sealed);
-  [[nodiscard]] Result<> resume(const Sealed& sealed);
+  [[nodiscard]] Result<hypervisor::DeviceState> pause_and_take(Epoch epoch, hypervisor::Then then);
+  void account(const Sealed& sealed);
   [[nodiscard]] Result<> seal();
   [[nodiscard]] Result<> stall();
   [[nodiscard]] Result<> end_stall();

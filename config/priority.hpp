@@ -1,34 +1,52 @@
-// Scheduling of the threads of the daemon: what holds up a guest or a commit goes before other
-// work, what merely takes long does not. sched(7).
+// Scheduling of the daemon's threads: what holds up a guest or a commit goes before other work,
+// what merely takes long does not. All of it needs CAP_SYS_NICE, and is done without where it is
+// not permitted. sched(7).
 #pragma once
 
 #include <sched.h>
+#include <sys/resource.h>
 
 namespace understudy {
 
-/// Asks for real-time scheduling of the calling thread and of those that it starts. False: not
-/// permitted (CAP_SYS_NICE), everything works all the same.
+/// Real-time scheduling for the calling thread and those that it starts: for threads that are short
+/// of time and never work long. False: not permitted.
 [[nodiscard]] inline bool ask_for_real_time() {
   const sched_param priority{.sched_priority = 10};
   return ::sched_setscheduler(0, SCHED_RR, &priority) == 0;
 }
 
-/// While it lives, the calling thread is scheduled like any other program's: for long work during
-/// which a guest runs, which would have no processor otherwise.
+inline void leave_real_time() {
+  const sched_param ordinary{};
+  ::sched_setscheduler(0, SCHED_OTHER, &ordinary);
+}
+
+/// For a thread that works long beside a running guest. A real-time thread takes the processor from
+/// a vCPU even when another one is idle; a preferred ordinary thread looks for the idle one.
+inline void prefer_this_thread() {
+  leave_real_time();
+  ::setpriority(PRIO_PROCESS, 0, -10);
+}
+
+/// While it lives, nothing ordinary keeps the calling (preferred) thread waiting: a guest is
+/// paused.
+class RealTimeSection {
+ public:
+  RealTimeSection() { static_cast<void>(ask_for_real_time()); }
+  RealTimeSection(const RealTimeSection&) = delete;
+  RealTimeSection& operator=(const RealTimeSection&) = delete;
+  ~RealTimeSection() { leave_real_time(); }
+};
+
+/// While it lives, the calling thread is like any other program's.
 class OrdinaryPriority {
  public:
-  OrdinaryPriority() : policy_{::sched_getscheduler(0)} {
-    ::sched_getparam(0, &parameter_);
-    const sched_param ordinary{};
-    ::sched_setscheduler(0, SCHED_OTHER, &ordinary);
-  }
+  OrdinaryPriority() : nice_{::getpriority(PRIO_PROCESS, 0)} { ::setpriority(PRIO_PROCESS, 0, 0); }
   OrdinaryPriority(const OrdinaryPriority&) = delete;
   OrdinaryPriority& operator=(const OrdinaryPriority&) = delete;
-  ~OrdinaryPriority() { ::sched_setscheduler(0, policy_, &parameter_); }
+  ~OrdinaryPriority() { ::setpriority(PRIO_PROCESS, 0, nice_); }
 
  private:
-  int policy_;
-  sched_param parameter_{};
+  int nice_;
 };
 
 }  // namespace understudy

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,6 +12,7 @@
 #include <csignal>
 
 #include "config/assert.hpp"
+#include "config/priority.hpp"
 
 namespace understudy::hypervisor {
 namespace {
@@ -56,8 +56,8 @@ struct ChildPlan {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // A daemon's real-time priority is not for its children: a guest's vCPUs would starve the host.
-  const sched_param ordinary{};
-  ::sched_setscheduler(0, SCHED_OTHER, &ordinary);
+  leave_real_time();
+  ::setpriority(PRIO_PROCESS, 0, 0);
   const bool orphaned = ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != plan.parent;
   if (!orphaned) {
     const int null = ::open("/dev/null", O_RDWR);

@@ -20,7 +20,7 @@ inline constexpr std::uint64_t all_pages = ~std::uint64_t{0};
 /// while the guest runs: copy first, then look. Valid only during the call.
 using PageSink = std::function<Result<>(PageIndex first, std::span<const std::byte> contents)>;
 
-/// Everything of a paused machine that is not RAM. Valid until the machine is resumed.
+/// Everything of a paused machine that is not RAM. Valid until the machine is paused again.
 struct DeviceState {
   std::span<const std::byte> bytes;       ///< opaque to all but the hypervisor's adapter
   std::vector<std::uint64_t> used_bytes;  ///< of each RAM block, in the order of the layout
@@ -29,6 +29,9 @@ struct DeviceState {
 /// Why a guest is paused: a checkpoint will ask for its devices, which a hypervisor may begin to
 /// save while the caller harvests.
 enum class PauseFor : std::uint8_t { checkpoint, suspension };
+
+/// What becomes of a guest whose devices have been saved.
+enum class Then : std::uint8_t { stay_paused, run_on };
 
 /// A machine whose guest runs here. One thread at a time.
 class ActiveMachine {
@@ -53,8 +56,9 @@ class ActiveMachine {
   /// with its replica; changes nothing about tracking.
   [[nodiscard]] virtual Result<> read(const PageSink& sink) = 0;
 
-  /// Device state of the paused machine.
-  [[nodiscard]] virtual Result<DeviceState> save_devices() = 0;
+  /// Device state of the paused machine. With `Then::run_on` the guest runs again the moment its
+  /// state is saved, which is sooner than a call of `resume` could say it; also after an error.
+  [[nodiscard]] virtual Result<DeviceState> save_devices(Then then) = 0;
 
   [[nodiscard]] virtual Result<> resume() = 0;
 };

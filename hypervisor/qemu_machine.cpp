@@ -289,14 +289,24 @@ Result<> QemuMachine::read_guest(std::uint64_t address, std::span<std::byte> out
   return {};
 }
 
-Result<DeviceState> QemuMachine::save_devices() {
+Result<DeviceState> QemuMachine::save_devices(Then then) {
   UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
   if (!saving_) {
     UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
   }
-  UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
+  auto last = *std::exchange(saving_, std::nullopt);
+  if (std::exchange(resizable_block_written_, false)) {
+    UNDERSTUDY_CHECK(qmp_.await(last, limits::monitor_reply));
+    UNDERSTUDY_CHECK(refresh_used_bytes());
+    last = 0;
+  }
+  if (then == Then::run_on) {
+    // Behind the save in QEMU's queue: the guest does not wait for us to hear of it.
+    UNDERSTUDY_TRY(last, qmp_.send({{"cont", {}}}));
+    running_ = true;
+  }
+  if (last != 0) UNDERSTUDY_CHECK(qmp_.await(last, limits::monitor_reply));
   UNDERSTUDY_CHECK(read_device_state());
-  if (std::exchange(resizable_block_written_, false)) UNDERSTUDY_CHECK(refresh_used_bytes());
   return DeviceState{devices_, used_bytes_};
 }
 

@@ -48,7 +48,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> pause(PauseFor purpose) override;
   [[nodiscard]] Result<> harvest(const PageSink& sink, std::uint64_t max_pages) override;
   [[nodiscard]] Result<> read(const PageSink& sink) override;
-  [[nodiscard]] Result<DeviceState> save_devices() override;
+  [[nodiscard]] Result<DeviceState> save_devices(Then then) override;
   [[nodiscard]] Result<> resume() override;
 
   [[nodiscard]] std::span<std::byte> image() override {

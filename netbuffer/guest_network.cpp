@@ -12,6 +12,7 @@
 
 #include "config/assert.hpp"
 #include "config/limits.hpp"
+#include "config/priority.hpp"
 #include "netbuffer/announcement.hpp"
 
 namespace understudy::netbuffer {
@@ -138,6 +139,7 @@ void GuestNetwork::stop() {
 }
 
 void GuestNetwork::run() {
+  static_cast<void>(ask_for_real_time());  // it never works long
   std::array<epoll_event, 2 * limits::nics_per_guest + 2> events;
   while (true) {
     const int ready =

@@ -78,7 +78,7 @@ def parse_pgbench(text: str) -> Pgbench:
     return result
 
 
-def pgbench_command(seconds: int, clients: int = 4) -> list[str]:
+def pgbench_command(seconds: int, clients: int = 8) -> list[str]:
     return [PGBENCH, "--no-vacuum", "--client", str(clients), "--jobs", "1", "--time", str(seconds),
             "--progress", "1", "--progress-timestamp", "--host", GUEST_ADDRESS,
             "--username", "postgres", "bench"]
@@ -118,7 +118,7 @@ class Background:
             self.process_.wait()
 
 
-def run_pgbench(hosts, seconds: int, directory: Path, clients: int = 4) -> Pgbench:
+def run_pgbench(hosts, seconds: int, directory: Path, clients: int = 8) -> Pgbench:
     log = directory / "pgbench.log"
     with Background(hosts, pgbench_command(seconds, clients), log) as process:
         return parse_pgbench(process.wait(seconds + 30))

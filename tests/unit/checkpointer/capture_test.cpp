@@ -154,7 +154,7 @@ TEST_CASE("capture rebuilds the guest at the other end, pass after pass") {
       REQUIRE(capture->take(10));
       REQUIRE(machine.pause(hypervisor::PauseFor::checkpoint));
       REQUIRE(capture->take(hypervisor::all_pages));
-      const auto devices = machine.save_devices();
+      const auto devices = machine.save_devices(hypervisor::Then::stay_paused);
       REQUIRE(devices);
       REQUIRE(capture->take_devices(*devices));
       writer.flush();

@@ -69,8 +69,9 @@ class FakeMachine final : public hypervisor::ActiveMachine {
     if (while_compared) while_compared();
     return sink(PageIndex{0}, ram_);
   }
-  Result<hypervisor::DeviceState> save_devices() override {
+  Result<hypervisor::DeviceState> save_devices(hypervisor::Then then) override {
     UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
+    running_ = then == hypervisor::Then::run_on;
     if (save_fails) return fail(ErrorKind::io, "no devices today");
     return hypervisor::DeviceState{devices_,
                                    {layout_.blocks()[0].max_bytes, page_bytes, 2 * page_bytes}};
