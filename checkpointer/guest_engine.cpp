@@ -15,12 +15,6 @@
 namespace understudy::checkpointer {
 namespace {
 
-Result<> need_phase(EnginePhase actual, std::initializer_list<EnginePhase> wanted,
-                    std::string_view guest, std::string_view remedy) {
-  if (std::find(wanted.begin(), wanted.end(), actual) != wanted.end()) return {};
-  return fail(ErrorKind::conflict, "guest {}: {}", guest, remedy);
-}
-
 struct Network {
   std::vector<netbuffer::GuestNic> nics;
   hypervisor::QemuMachine::Wiring wiring;
@@ -62,6 +56,14 @@ GuestEngine::~GuestEngine() {
   }
   ::eventfd_write(wake_.get(), 1);
   thread_.join();
+}
+
+Result<> GuestEngine::need_phase(std::initializer_list<EnginePhase> wanted,
+                                 std::string_view remedy) const {
+  const std::lock_guard lock{mutex_};
+  if (closing_) return fail(ErrorKind::closed, "this host's daemon is stopping");
+  if (std::find(wanted.begin(), wanted.end(), phase_) != wanted.end()) return {};
+  return fail(ErrorKind::conflict, "guest {} {}", name_, remedy);
 }
 
 // --- requests
@@ -137,6 +139,14 @@ Result<std::shared_ptr<replication::ReplicaEvents>> GuestEngine::become_standby(
   return std::shared_ptr<replication::ReplicaEvents>{std::move(*replica)};
 }
 
+void GuestEngine::begin_stop() {
+  {
+    const std::lock_guard lock{mutex_};
+    closing_ = true;
+  }
+  stop(nullptr);
+}
+
 // --- output
 
 void GuestEngine::close_output() {
@@ -147,20 +157,15 @@ void GuestEngine::close_output() {
   if (network) network->close();
 }
 
+// Under the lock, so that nothing is opened after begin_stop has closed it.
 void GuestEngine::open_output() {
-  const auto network = [this] {
-    const std::lock_guard lock{mutex_};
-    return network_;
-  }();
-  if (network) network->open();
+  const std::lock_guard lock{mutex_};
+  if (network_ && !closing_) network_->open();
 }
 
 void GuestEngine::hold_output() {
-  const auto network = [this] {
-    const std::lock_guard lock{mutex_};
-    return network_;
-  }();
-  if (network) network->hold();
+  const std::lock_guard lock{mutex_};
+  if (network_ && !closing_) network_->hold();
 }
 
 EngineStatus GuestEngine::status() const {
@@ -283,7 +288,7 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
 }
 
 Result<> GuestEngine::do_start(const config::Guest& guest) {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::empty}, name_, "is here already"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already"));
   auto done = create(guest, hypervisor::Start::paused);
   if (done) done = machine_->resume();
   if (!done) {
@@ -300,8 +305,8 @@ Result<> GuestEngine::do_start(const config::Guest& guest) {
 }
 
 Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term term) {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::running}, name_,
-                              "does not run here, or is protected already"));
+  UNDERSTUDY_CHECK(
+      need_phase({EnginePhase::running}, "does not run here, or is protected already"));
   UNDERSTUDY_CHECK(
       check_memory(machine_->layout().bytes(), "the shadow copy of the guest's memory"));
   Primary::Events events;
@@ -310,9 +315,9 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
   events.lost = [this](const Error& why) { report_(BackupLost{why}); };
   events.cancelled = [this] {
     const std::lock_guard lock{mutex_};
-    return stopping_ || std::any_of(requests_.begin(), requests_.end(), [](const Posted& one) {
-             return one.urgency == Urgency::interrupts;
-           });
+    return stopping_ || closing_ ||
+           std::any_of(requests_.begin(), requests_.end(),
+                       [](const Posted& one) { return one.urgency == Urgency::interrupts; });
   };
 
   UNDERSTUDY_TRY(auto opened,
@@ -357,8 +362,7 @@ void GuestEngine::protection_failed(const Error& why) {
 
 Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replication::Offer& offer) {
   if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
-  UNDERSTUDY_CHECK(
-      need_phase(phase_, {EnginePhase::empty}, name_, "is here already, as guest or as replica"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already, as guest or as replica"));
   UNDERSTUDY_CHECK(check_memory(memory_for(offer), "a replica of the guest"));
   auto created = create(offer.guest(), hypervisor::Start::incoming);
   if (created) created = check_offer(offer, *machine_);
@@ -381,14 +385,14 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
 }
 
 Result<> GuestEngine::do_promote() {
-  UNDERSTUDY_CHECK(need_phase(phase_, {EnginePhase::standby}, name_, "has no replica here"));
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::standby}, "has no replica here"));
   if (!replica_->status().over) {
     return fail(ErrorKind::conflict, "guest {}: the replica's session must end first", name_);
   }
   if (replica_->status().committed == Epoch{}) {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
-  network_->open();
+  open_output();
   auto promoted = machine_->promote(replica_->devices());
   if (!promoted) {
     do_stop();

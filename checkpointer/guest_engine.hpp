@@ -90,6 +90,10 @@ class GuestEngine {
   [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> become_standby(
       const replication::Offer& offer);
 
+  /// The daemon stops: output is closed for good, now; then the guest is killed. Later requests are
+  /// refused. Does not wait.
+  void begin_stop();
+
   // --- output, at once; thread-safe
   void close_output();
   void open_output();
@@ -111,6 +115,8 @@ class GuestEngine {
   void act();
   void wait(TimePoint until);
 
+  [[nodiscard]] Result<> need_phase(std::initializer_list<EnginePhase> wanted,
+                                    std::string_view remedy) const;
   [[nodiscard]] Result<> do_start(const config::Guest& guest);
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
@@ -132,7 +138,8 @@ class GuestEngine {
 
   mutable std::mutex mutex_;  ///< for all below
   std::deque<Posted> requests_;
-  bool stopping_{};
+  bool closing_{};   ///< begin_stop was called
+  bool stopping_{};  ///< the thread shall end
   EnginePhase phase_{EnginePhase::empty};
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;

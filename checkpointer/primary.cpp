@@ -118,8 +118,8 @@ Result<> Primary::copy_everything() {
       sync_fraction_ =
           std::max(sync_fraction_, 1.0 - static_cast<double>(found) / static_cast<double>(pages));
     }
-    if (found <= little_is_left) break;
     if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+    if (found <= little_is_left) break;
   }
   return {};
 }
@@ -169,7 +169,8 @@ Result<Primary::Sealed> Primary::seal_paused() {
 
   const auto paused = stalled_.value_or(now());
   UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
-  if (!std::exchange(holding_, true)) gate_.hold();
+  // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
+  if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
   UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
   UNDERSTUDY_TRY(const auto devices, machine_.save_devices());

@@ -8,6 +8,11 @@
 #include "config/limits.hpp"
 
 namespace understudy::checkpointer {
+namespace {
+
+constexpr std::uint64_t pages_between_questions = 1024;
+
+}  // namespace
 
 Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& layout,
                                                  std::span<std::byte> image,
@@ -90,7 +95,8 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
   if (first) on_first_commit_(epoch.epoch);
 }
 
-replication::Reply Replica::on_request(const replication::Request& request) {
+replication::Reply Replica::on_request(const replication::Request& request,
+                                       const replication::KeepGoing& keep_going) {
   replication::Reply reply;
   reply.set_id(request.id());
   if (!request.has_verify()) {
@@ -103,7 +109,12 @@ replication::Reply Replica::on_request(const replication::Request& request) {
     return reply;
   }
   reply.mutable_verify()->set_epoch(status().committed.value());
-  for (const auto& block : digest()) reply.mutable_verify()->add_block_digest(block);
+  const auto blocks = digest(keep_going);
+  if (!blocks) {
+    reply.set_failed("the session is ending");
+    return reply;
+  }
+  for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
   return reply;
 }
 
@@ -131,10 +142,12 @@ hypervisor::DeviceState Replica::devices() const {
           {last_seal_.used_bytes().begin(), last_seal_.used_bytes().end()}};
 }
 
-std::vector<std::string> Replica::digest() const {
+std::optional<std::vector<std::string>> Replica::digest(
+    const replication::KeepGoing& keep_going) const {
   ImageDigest digest{layout_};
   const auto used_device_pages = (last_seal_.device_bytes() + page_bytes - 1) / page_bytes;
   for (std::uint64_t page = 0; page < layout_.pages() + used_device_pages; ++page) {
+    if (page % pages_between_questions == 0 && !keep_going()) return std::nullopt;
     if (touched_[page]) digest.add(PageIndex{page}, {image_.page(page), page_bytes});
   }
   return digest.finish();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "checkpointer/page_codec.hpp"
@@ -33,7 +34,8 @@ class Replica final : public replication::ReplicaEvents {
   Result<> on_check(std::span<const std::byte> payload) override;
   Result<> on_check_seal(const replication::Seal& seal) override;
   void on_commit(const replication::StagedEpoch& epoch) override;
-  replication::Reply on_request(const replication::Request& request) override;
+  replication::Reply on_request(const replication::Request& request,
+                                const replication::KeepGoing& keep_going) override;
   void on_end(const Error& reason) override;
 
   /// The image is about to go (its machine died): nothing looks at it or writes to it any more.
@@ -49,7 +51,9 @@ class Replica final : public replication::ReplicaEvents {
   Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
           std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit);
 
-  [[nodiscard]] std::vector<std::string> digest() const;
+  /// nullopt when told to stop.
+  [[nodiscard]] std::optional<std::vector<std::string>> digest(
+      const replication::KeepGoing& keep_going) const;
   /// With image_mutex_ held.
   [[nodiscard]] Result<> need_image() const;
   void apply(std::span<const std::byte> payload);

@@ -51,6 +51,8 @@ inline constexpr std::size_t link_queue_frames = 64;     ///< taken by a link, n
 inline constexpr int link_socket_bytes = 4 << 20;        ///< of the kernel, each way
 inline constexpr std::size_t ack_every_frames = 16;      ///< beside the ack that a commit carries
 inline constexpr std::size_t greeting_connections = 32;  ///< that have not said hello yet
+inline constexpr std::size_t refusal_lines = 10;         ///< of a hostile peer's, in the log ...
+inline constexpr auto refusal_period = 1s;               ///< ... in this time; then how many more
 inline constexpr std::size_t staging_kept_bytes = 128U
                                                   << 20U;  ///< what an epoch took above goes back
 /// What pre-copy may add to one epoch; the pause adds each page at most once, so that a backup with
@@ -65,8 +67,7 @@ inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the co
 inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
 inline constexpr std::size_t nic_socket_bytes = 1U << 20U;  ///< each way between QEMU and us
 inline constexpr std::size_t nic_read_bytes = 256U << 10U;  ///< taken from a NIC's socket at once
-inline constexpr std::size_t ingress_batch =
-    64;  ///< frames given to a guest per turn of its thread
+inline constexpr std::size_t ingress_batch = 64;   ///< frames for a guest per turn of its thread
 inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
 
 // --- who may run
@@ -74,6 +75,7 @@ inline constexpr auto corosync_retry = 100ms;
 inline constexpr auto record_agreement = 5s;  ///< hosts that agree take milliseconds
 inline constexpr auto role_tick = 100ms;      ///< roles are looked at anew at least this often
 inline constexpr auto link_give_up = 5s;      ///< a link to a living backup may be down this long
+inline constexpr auto primary_away = 2 * link_give_up;  ///< then its session here ends
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
 inline constexpr auto summary_period =
     1s;  ///< what the others' status shows of a guest is this old

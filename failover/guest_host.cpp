@@ -82,6 +82,9 @@ void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
     void operator()(const StandbyReady&) const { role.standby_ready(); }
     void operator()(const StandbyLost&) const { role.standby_lost(now()); }
   };
+  if (std::holds_alternative<GuestFailed>(event) && role_.presence() == Presence::standby) {
+    daemon_.end_session(name_, "the standby machine is gone");
+  }
   std::visit(Tell{role_}, event);
 }
 

@@ -53,8 +53,8 @@ class GuestHost {
   [[nodiscard]] control::Guest report() const;
   [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
 
-  /// At the end of the daemon: output closed at once.
-  void close_output() { engine_.close_output(); }
+  /// At the end of the daemon: output is closed for good, at once; the guest is killed soon.
+  void begin_stop() { engine_.begin_stop(); }
 
  private:
   void post(std::function<void()> work);

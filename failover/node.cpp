@@ -83,15 +83,17 @@ Node::~Node() {
 
 void Node::stop() {
   if (std::exchange(stopped_, true)) return;
-  for (auto* one : guests()) one->close_output();
+  // Closed for good: the backups may take over while the rest of this host is still being cleaned
+  // up.
+  for (auto* one : guests()) one->begin_stop();
   timer_.cancel();
+  if (membership_) membership_->stop();
   if (control_) control_->stop();
   if (replication_) replication_->stop();
   {
     const std::lock_guard lock{mutex_};
-    guests_.clear();  // kills their machines
+    guests_.clear();  // waits for their threads
   }
-  if (membership_) membership_->stop();
 }
 
 GuestHost& Node::guest(const std::string& name) {

@@ -234,7 +234,15 @@ void GuestNetwork::take_egress(NicPath::Amount amount, TimePoint when) {
 
 void GuestNetwork::hold() {
   const std::lock_guard lock{mutex_};
-  if (stopping_ || state_ == GateState::holding) return;
+  if (!stopping_ && state_ != GateState::holding) start_holding();
+}
+
+void GuestNetwork::tighten() {
+  const std::lock_guard lock{mutex_};
+  if (state_ == GateState::open) start_holding();
+}
+
+void GuestNetwork::start_holding() {
   state_ = GateState::holding;
   output_told_ = false;
   take_egress(NicPath::Amount::all, now());

@@ -58,6 +58,7 @@ class GuestNetwork : public OutputGate {
   GuestNetwork& operator=(const GuestNetwork&) = delete;
 
   void hold() override;
+  void tighten() override;
   /// `Epoch{1}` begins a new protection; releases of the former one must have ended.
   void seal(Epoch epoch) override;
   void release(Epoch epoch) override;
@@ -92,6 +93,7 @@ class GuestNetwork : public OutputGate {
   [[nodiscard]] News collect_news();
   [[nodiscard]] bool has_news() const;
   void take_egress(NicPath::Amount amount, TimePoint when);
+  void start_holding();
   void settle();
   void watch(std::size_t nic);
 

@@ -40,6 +40,9 @@ class OutputGate {
   /// packets it sent before are taken too.
   virtual void hold() = 0;
 
+  /// The same for an open gate; one that was closed meanwhile stays closed.
+  virtual void tighten() = 0;
+
   /// The barrier, called while the guest is paused: every packet it has produced so far belongs to
   /// `epoch` or an earlier one. A packet still inside the hypervisor's queues will count to the
   /// next epoch, which is later than needed and therefore safe.

@@ -171,10 +171,11 @@ bool AsioTcpLink::read_some() {
   if (code) {
     const bool inside = header_ || next_header_read_ > 0;
     break_down(inside && code == asio::error::eof
-                   ? Error{ErrorKind::protocol, "the stream ended in the middle of a frame"}
+                   ? Error{ErrorKind::protocol, "its stream ended in the middle of a frame"}
                    : lost_connection(code));
     return false;
   }
+  received_bytes_ += got;
   const auto of_payload = std::min(got, payload.size());
   payload_read_ += of_payload;
   next_header_read_ += got - of_payload;

@@ -38,6 +38,9 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   /// nullopt if something of the next frame has been read already, or if something waits to leave.
   [[nodiscard]] std::optional<int> release();
 
+  /// Of the peer's, whole frames or not.
+  [[nodiscard]] std::uint64_t received_bytes() const { return received_bytes_; }
+
  private:
   struct Outgoing {
     std::vector<std::byte> copy;       ///< empty if the owner keeps the frame
@@ -78,6 +81,7 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   std::optional<FrameHeader> header_;
   std::span<std::byte> place_;
   std::size_t payload_read_{};
+  std::uint64_t received_bytes_{};
 };
 
 }  // namespace understudy::replication

@@ -10,6 +10,13 @@
 #include "replication/greeting.hpp"
 
 namespace understudy::replication {
+namespace {
+
+log::Field session_field(SessionId session) {
+  return log::kv("session", fmt::format("{:016x}", session.value()));
+}
+
+}  // namespace
 
 ReceiverSession::ReceiverSession(Plan plan)
     : plan_{std::move(plan)},
@@ -33,8 +40,12 @@ void ReceiverSession::adopt(std::shared_ptr<Link> link) {
 }
 
 void ReceiverSession::tick() {
-  if (link_ && plan_.clock() - heard_ >= limits::link_silence) {
+  const auto silence = plan_.clock() - heard_;
+  if (link_ && silence >= limits::link_silence) {
     cut({ErrorKind::timed_out, "the primary is silent"});
+  }
+  if (!link_ && silence > limits::primary_away) {
+    end({ErrorKind::timed_out, "the primary stayed away"});
   }
 }
 
@@ -77,7 +88,7 @@ void ReceiverSession::on_down(Error reason) {
   link_.reset();
   if (over_) return plan_.gone();
   log::info("replication.link_down",
-            {log::kv("session", machine_.session()), log::kv("why", reason.message)});
+            {session_field(machine_.session()), log::kv("why", reason.message)});
   const std::lock_guard lock{mutex_};
   status_.connected = false;
 }
@@ -107,8 +118,7 @@ void ReceiverSession::handle(const Machine::Sealed& /*sealed*/) {
 }
 
 void ReceiverSession::handle(const Machine::Asked& asked) {
-  auto reply = encode_message(FrameType::reply, machine_.session(),
-                              plan_.replica->on_request(asked.request));
+  auto reply = encode_message(FrameType::reply, machine_.session(), answer(asked.request));
   if (!reply) {
     Reply too_long;
     too_long.set_id(asked.request.id());
@@ -117,6 +127,20 @@ void ReceiverSession::handle(const Machine::Asked& asked) {
   }
   last_reply_ = std::move(*reply);
   say(last_reply_);
+}
+
+/// Nothing is read meanwhile: what the primary says waits in the kernel, and must not be missed.
+Reply ReceiverSession::answer(const Request& request) {
+  auto said = plan_.clock();
+  auto reply = plan_.replica->on_request(request, [this, &said] {
+    if (const auto at = plan_.clock(); at - said >= limits::link_keepalive) {
+      said = at;
+      say(encode_signal(FrameType::ping, machine_.session()));
+    }
+    return !plan_.end_waits();
+  });
+  heard_ = plan_.clock();
+  return reply;
 }
 
 void ReceiverSession::handle(const Machine::Pinged& /*pinged*/) {
@@ -129,7 +153,7 @@ void ReceiverSession::handle(const Machine::Left& left) {
 
 void ReceiverSession::handle(const Machine::Violation& violation) {
   log::error("replication.violation",
-             {log::kv("session", machine_.session()), log::kv("why", violation.error.message)});
+             {session_field(machine_.session()), log::kv("why", violation.error.message)});
   end(violation.error);
 }
 

@@ -25,6 +25,8 @@ class ReceiverSession final : public LinkEvents {
     Mapping staging;
     std::shared_ptr<ReplicaEvents> replica;
     std::function<TimePoint()> clock;
+    /// Whether an `end` waits for what the session's thread does now.
+    std::function<bool()> end_waits = [] { return false; };
     /// After ReplicaEvents::on_end, once.
     std::function<void()> ended;
     /// After `ended`: the peer has closed the last link, too, or there was none.
@@ -36,7 +38,8 @@ class ReceiverSession final : public LinkEvents {
   /// A link on which the primary has said hello; it gets its answer. Replaces the link before it.
   void adopt(std::shared_ptr<Link> link);
 
-  /// Looks for silence. Call it every limits::link_tick or so.
+  /// Looks for silence: it cuts the link, and much more of it ends the session. Call it every
+  /// limits::link_tick or so.
   void tick();
 
   /// Tells the peer, if it listens, and the replica. Idempotent.
@@ -62,6 +65,7 @@ class ReceiverSession final : public LinkEvents {
   void handle(const Machine::Violation& violation);
 
   void say(std::span<const std::byte> frame);
+  [[nodiscard]] Reply answer(const Request& request);
   void cut(const Error& reason);
   void turn_away(Link& link) const;
   void give_back_staging(std::size_t used) const;

@@ -25,6 +25,10 @@ struct StagedEpoch {
   Seal seal;
 };
 
+/// What a long event asks every few MiB of its work: false when the session shall end now. Asking
+/// is what keeps the primary from taking the silence for a broken link.
+using KeepGoing = std::function<bool()>;
+
 /// What becomes of a session's frames. Called on the session's thread, in order, one at a time.
 class ReplicaEvents {
  public:
@@ -43,11 +47,13 @@ class ReplicaEvents {
   /// The epoch is committed: its acknowledgement has been handed to the link. Apply it.
   virtual void on_commit(const StagedEpoch& epoch) = 0;
 
-  [[nodiscard]] virtual Reply on_request(const Request& request) = 0;
+  /// May take its time if it asks `keep_going` meanwhile; when told to stop, it answers `failed`.
+  [[nodiscard]] virtual Reply on_request(const Request& request, const KeepGoing& keep_going) = 0;
 
   /// The session has ended and nothing follows: primary's bye, an epoch that is not what it claims
-  /// to be, replaced or stopped. A link that is merely down, or was cut because rubbish came out of
-  /// it, does not end a session. Must not wait for whoever called end_session or stop.
+  /// to be, replaced or stopped, or the primary stayed away for limits::primary_away. A link that
+  /// is merely down, or was cut because rubbish came out of it, does not end a session. Must not
+  /// wait for whoever called end_session or stop.
   virtual void on_end(const Error& reason) = 0;
 };
 
@@ -85,9 +91,9 @@ class ReplicationServer {
   /// Ends a guest's session, if there is one. After it has returned nothing is acknowledged any
   /// more and no event is called: what was acknowledged has been applied. This is what a promotion
   /// calls first. It waits for the event that is running, no longer. `reason` is told to the
-  /// primary if it still listens. An offer about which `accept` is still deciding is not waited
-  /// for: it is refused afterwards, and all that its ReplicaEvents ever see is on_end. Any thread
-  /// but the session's own.
+  /// primary if it still listens. A request that is being answered is told to stop. An offer about
+  /// which `accept` is still deciding is not waited for: it is refused afterwards, and all that its
+  /// ReplicaEvents ever see is on_end. Any thread but the session's own.
   virtual void end_session(const std::string& guest, const std::string& reason) = 0;
 
   /// nullopt: no session.

@@ -44,6 +44,7 @@ class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
         machine_{random_session()} {}
   TcpCheckpointSender(const TcpCheckpointSender&) = delete;
   TcpCheckpointSender& operator=(const TcpCheckpointSender&) = delete;
+  // NOLINTNEXTLINE(bugprone-exception-escape): a thread that is joinable can be joined
   ~TcpCheckpointSender() override { halt("the primary is going away"); }
 
   [[nodiscard]] Result<> start(Duration patience);

@@ -7,15 +7,12 @@
 #include "replication/greeting.hpp"
 
 namespace understudy::replication {
-namespace {
 
-std::string peer_name(const asio::ip::tcp::socket& socket) {
+std::string TcpGreeter::peer_name(const asio::ip::tcp::socket& socket) {
   boost::system::error_code code;
   const auto peer = socket.remote_endpoint(code);
   return code ? "?" : fmt::format("{}:{}", peer.address().to_string(), peer.port());
 }
-
-}  // namespace
 
 TcpGreeter::TcpGreeter(asio::ip::tcp::socket& socket, Host host)
     : host_{std::move(host)}, peer_{peer_name(socket)}, patience_{socket.get_executor()} {}
@@ -27,7 +24,7 @@ void TcpGreeter::start(asio::ip::tcp::socket socket, Host host) {
   greeter->patience_.expires_after(limits::link_connect);
   // The timer owns the greeter: it dies after the timer's end, and its link before that.
   greeter->patience_.async_wait([greeter](const boost::system::error_code& cancelled) {
-    if (!cancelled) greeter->leave();
+    if (!cancelled) greeter->give_up();
   });
 }
 
@@ -59,17 +56,33 @@ Result<TcpGreeter::Take> TcpGreeter::hear(const FrameHeader& header,
 }
 
 void TcpGreeter::refuse(SessionId session, const Error& why) {
-  log::warning("replication.refused", {log::kv("peer", peer_), log::kv("why", why.message)});
+  note(why.message);
   const auto reply = encode_message(FrameType::hello_reply, session, refusal(why.message));
   if (!reply || !link_->send_copy(*reply)) return leave();
   link_->finish();
 }
 
 void TcpGreeter::on_down(Error reason) {
-  if (reason.kind == ErrorKind::protocol) {
-    log::warning("replication.stranger", {log::kv("peer", peer_), log::kv("why", reason.message)});
+  if (const auto bytes = link_->received_bytes(); bytes > 0) {
+    note(fmt::format("{} ({} bytes came)", reason.message, bytes));
+  } else {
+    log::debug("replication.probed", {log::kv("from", peer_)});
   }
   leave();
+}
+
+void TcpGreeter::give_up() {
+  const auto patience = std::chrono::duration_cast<seconds>(limits::link_connect).count();
+  const auto bytes = link_ ? link_->received_bytes() : 0;
+  note(bytes > 0
+           ? fmt::format("{} bytes of a hello came, and not the rest within {} s", bytes, patience)
+           : fmt::format("it said nothing within {} s", patience));
+  leave();
+}
+
+/// What becomes of the connection after its refusal is no news.
+void TcpGreeter::note(const std::string& why) {
+  if (!std::exchange(noted_, true)) host_.refusals.refused(peer_, why);
 }
 
 void TcpGreeter::leave() {

@@ -11,23 +11,30 @@
 #include "config/unique_fd.hpp"
 #include "replication/asio_tcp_link.hpp"
 #include "replication/messages.pb.h"
+#include "replication/refusal_log.hpp"
 
 namespace understudy::replication {
 
 /// Runs on its socket's io_context and lives until it has passed the connection on, or the peer has
-/// gone, or limits::link_connect is over.
+/// gone, or limits::link_connect is over. Every connection that is not passed on leaves one line in
+/// the log; but one that was closed without a word (somebody looked whether the port is open) only
+/// on debug level.
 class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<TcpGreeter> {
  public:
   using Take = std::function<void(UniqueFd connection)>;
   struct Host {
     std::string cluster;
     std::string name;
+    RefusalLog& refusals;  ///< outlives the greeter
     /// Who goes on with this connection? An error is shown to the peer.
     std::function<Result<Take>(SessionId session, const Hello& hello)> decide;
     std::function<void()> gone;
   };
 
   static void start(asio::ip::tcp::socket socket, Host host);
+
+  /// For the log: "192.0.2.7:40112".
+  [[nodiscard]] static std::string peer_name(const asio::ip::tcp::socket& socket);
 
   std::span<std::byte> place(const FrameHeader& header) override;
   void on_frame(const FrameHeader& header, std::span<const std::byte> payload) override;
@@ -40,6 +47,8 @@ class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<
   [[nodiscard]] Result<Take> hear(const FrameHeader& header,
                                   std::span<const std::byte> payload) const;
   void refuse(SessionId session, const Error& why);
+  void give_up();
+  void note(const std::string& why);
   void leave();
 
   Host host_;
@@ -47,6 +56,7 @@ class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<
   asio::steady_timer patience_;
   std::shared_ptr<AsioTcpLink> link_;
   std::vector<std::byte> payload_;
+  bool noted_{};
 };
 
 }  // namespace understudy::replication

@@ -12,6 +12,7 @@
 
 #include "config/log.hpp"
 #include "replication/asio_tcp_link.hpp"
+#include "replication/refusal_log.hpp"
 #include "replication/replication_server.hpp"
 #include "replication/tcp_greeter.hpp"
 #include "replication/tcp_session.hpp"
@@ -63,6 +64,7 @@ class TcpReplicationServer final : public ReplicationServer {
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   asio::steady_timer retry_{io_};
+  RefusalLog refusals_{io_.get_executor()};
   std::size_t greeting_{};  ///< connections that have not said hello yet
 
   mutable std::mutex mutex_;
@@ -119,12 +121,16 @@ void TcpReplicationServer::accept_next() {
 
 void TcpReplicationServer::greet(tcp::socket socket) {
   // Too many that say nothing: this one is dropped, and may come again when those are.
-  if (greeting_ == limits::greeting_connections) return;
+  if (greeting_ == limits::greeting_connections) {
+    return refusals_.refused(TcpGreeter::peer_name(socket),
+                             fmt::format("{} others have not said hello yet", greeting_));
+  }
   ++greeting_;
   TcpGreeter::start(
       std::move(socket),
       {.cluster = cluster_,
        .name = this_host_,
+       .refusals = refusals_,
        .decide = [this](SessionId id, const Hello& hello) { return decide(id, hello); },
        .gone = [this] { --greeting_; }});
 }
@@ -178,6 +184,10 @@ void TcpReplicationServer::begin_session(SessionId id, const Hello& hello, Uniqu
       .connection = std::move(connection),
       .accept = accept_,
       .predecessor = slot,
+      .refused =
+          [this, from = hello.from_host()](const Error& why) {
+            asio::post(io_, [this, from, why] { refusals_.refused("host " + from, why.message); });
+          },
       .gone = [this, guest, id] { asio::post(io_, [this, guest, id] { forget(guest, id); }); }});
 }
 

@@ -51,6 +51,7 @@ void TcpSession::end(const std::string& reason) {
     if (predecessor) predecessor->end(reason);
     return;
   }
+  end_waits_ = true;
   asio::post(io_, [this, reason] { session_->end({ErrorKind::closed, reason}); });
   changed_.wait(lock, [this] { return phase_ == Phase::ended; });
 }
@@ -94,6 +95,7 @@ Result<> TcpSession::begin() {
       .staging = std::move(staging),
       .replica = replica,
       .clock = now,
+      .end_waits = [this] { return end_waits_.load(); },
       .ended = [this] { set_ended(); },
       .gone = [this] { io_.stop(); },
   });
@@ -121,6 +123,7 @@ void TcpSession::serve() {
 
 void TcpSession::refuse(const Error& why) {
   set_ended();
+  plan_.refused(why);
   Farewell farewell{io_};
   const auto link = AsioTcpLink::start(socket(std::move(plan_.connection)), farewell);
   const auto reply = encode_message(FrameType::hello_reply, plan_.id, refusal(why.message));

@@ -1,6 +1,7 @@
 // A session on the backup: a thread that decides about an offer and then serves it.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -28,8 +29,9 @@ class TcpSession {
     std::string from_host;
     UniqueFd connection;  ///< on which the offer came
     AcceptOffer accept;
-    std::shared_ptr<TcpSession> predecessor;  ///< ended first, on the new thread; may be null
-    std::function<void()> gone;               ///< the last word of the session's thread
+    std::shared_ptr<TcpSession> predecessor;    ///< ended first, on the new thread; may be null
+    std::function<void(const Error&)> refused;  ///< `accept` did; on the session's thread
+    std::function<void()> gone;                 ///< the last word of the session's thread
   };
 
   explicit TcpSession(Plan plan);
@@ -74,6 +76,7 @@ class TcpSession {
   std::condition_variable changed_;
   Phase phase_{Phase::deciding};
   std::optional<std::string> end_reason_;  ///< was told to end while deciding
+  std::atomic<bool> end_waits_{};          ///< was told to end while serving
   std::unique_ptr<ReceiverSession> session_;
 
   std::mutex join_mutex_;

@@ -26,11 +26,13 @@ GUEST_SECONDS = 600     # building it, where a mirror is slow
 BUILD_SECONDS = 2400
 TEST_SECONDS = 1200     # one call of ctest
 GRACE_SECONDS = 40      # for a test to take its lab down when its time is over
+FUZZ_SECONDS = 20       # one program
+FUZZ_GRACE_SECONDS = 120  # to read its corpus, and to tell what it found
 PROGRESS_SECONDS = 10
 TAIL_LINES = 60
 
 HELP = """\
-tests/run [SUITE...] [--preset P] [-k PATTERN]
+tests/run [SUITE...] [--preset P] [-k PATTERN] [--seconds N]
 
 Installs what is missing, builds, runs the tests and prints a summary; exits 0 only if nothing failed.
 
@@ -40,15 +42,16 @@ suites  unit          Catch2 tests of the modules
         format        clang-format leaves the sources alone
         includes      no module includes what it must not know
         tidy          clang-tidy (slow)
-        fuzz          the decoders against rubbish
+        fuzz          libFuzzer against the decoders; installs clang; its corpus is in build/fuzz/corpus
         bench         the numbers of the README (slow)
         all           all of these
         Default, as in continuous integration: unit with each preset, python, format, includes,
         integration.
 
---preset P    release, asan or tsan, for unit and fuzz; default release (fuzz: asan)
+--preset P    release, asan or tsan, for unit; default release
 -k PATTERN    only tests whose name matches: a regular expression for C++ tests, a part of the file's
-              or the test's name for Python tests
+              or the test's name for Python tests, of the program's name for fuzz
+--seconds N   for each program of fuzz; default 20
 
 A test that cannot run here counts as skipped, and says why.
 """
@@ -157,10 +160,14 @@ class Runner:
         if self.results[-1].state == "passed":
             self.step(f"unit {preset}", lambda: self._ctest(preset, "unit"))
 
-    def fuzz(self, preset: str) -> None:
-        self.step(f"build {preset} (fuzz)", lambda: self._built(preset, "all"))
+    def fuzz(self, seconds: int) -> None:
+        self.step("install (fuzz)", lambda: self._program("install-fuzz", [str(TESTS / "install"), "fuzz"]))
         if self.results[-1].state == "passed":
-            self.step(f"fuzz {preset}", lambda: self._ctest(preset, "fuzz"))
+            self.step("build fuzz", lambda: self._built("fuzz", "fuzz_programs"))
+        if self.results[-1].state == "passed":
+            for path in sorted((ROOT / "build/fuzz/bin").glob("fuzz_*")):
+                if not self.pattern or self.pattern in path.name:
+                    self.step(path.name, lambda path=path: self._fuzz(path, seconds))
 
     def python(self) -> None:
         for path in sorted(TESTS.glob("lab/tests/*_test.py")):
@@ -255,6 +262,22 @@ class Runner:
             raise Failure(f"exit {code}: {log}")
         return "passed", last_line(log)
 
+    def _fuzz(self, program: Path, seconds: int):
+        """What it finds stays in build/fuzz/findings and is tried first the next time; give such a file
+        to the program to see all that it says."""
+        log, name = LOGS / f"{program.name}.log", program.name.removeprefix("fuzz_")
+        corpus, findings = ROOT / "build/fuzz/corpus" / name, ROOT / "build/fuzz/findings" / name
+        for directory in (corpus, findings):
+            directory.mkdir(parents=True, exist_ok=True)
+        argv = [str(program), f"-max_total_time={seconds}", "-timeout=10", "-print_final_stats=1",
+                "-close_fd_mask=2",  # what the daemon would log: megabytes of complaints
+                f"-artifact_prefix={findings}/", str(corpus), str(findings)]
+        if stream(argv, log, seconds + FUZZ_GRACE_SECONDS, progress=True, ASAN_OPTIONS="allow_addr2line=1"):
+            show_tail(log)
+            raise Failure(f"a finding: {log}, {findings}")
+        runs = re.search(r"number_of_executed_units:\s*(\d+)", log.read_text(errors="replace"))
+        return "passed", f"{int(runs[1]) if runs else 0:,} inputs, {len(list(corpus.iterdir()))} kept"
+
     def _format(self):
         listed = subprocess.run(["git", "ls-files", "*.cpp", "*.hpp", "*.c", "*.h"], cwd=ROOT,
                                 capture_output=True, text=True, check=True).stdout.split()
@@ -309,6 +332,7 @@ def main() -> int:
     options.add_argument("suites", nargs="*", metavar="SUITE")
     options.add_argument("--preset", choices=["release", "asan", "tsan"])
     options.add_argument("-k", dest="pattern")
+    options.add_argument("--seconds", type=int, default=FUZZ_SECONDS)
     options.add_argument("-h", "--help", action="store_true")
     chosen = options.parse_args()
     unknown = set(chosen.suites) - {*SUITES, "all"}
@@ -329,7 +353,7 @@ def main() -> int:
                         ["release", "asan", "tsan"]:
                     runner.unit(preset)
             elif name == "fuzz":
-                runner.fuzz(chosen.preset or "asan")
+                runner.fuzz(chosen.seconds)
             else:
                 getattr(runner, name)()
     except KeyboardInterrupt:

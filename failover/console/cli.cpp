@@ -155,7 +155,7 @@ void describe(CLI::App& app, Wish& wish) {
       ->type_name("HOST");
   add_guest_command(app, "unprotect", "Let a guest run without its backup", wish);
   add_guest_command(app, "start", "Start a guest on this host", wish);
-  add_guest_command(app, "stop", "Stop a guest, wherever it is active", wish);
+  add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
   app.footer(
       "Exit status: 0 done; 1 refused, or the replica differs; 2 wrong usage; 3 the daemon is not "

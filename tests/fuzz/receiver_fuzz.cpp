@@ -30,7 +30,10 @@ class CheckingReplica final : public ReplicaEvents {
     committed_ = epoch.epoch;
     checked_ = 0;
   }
-  Reply on_request(const Request& /*request*/) override { return {}; }
+  Reply on_request(const Request& /*request*/, const KeepGoing& keep_going) override {
+    UNDERSTUDY_ASSERT(keep_going(), "nobody ends it");
+    return {};
+  }
   void on_end(const Error& /*reason*/) override {
     UNDERSTUDY_ASSERT(!ended_, "ended once");
     ended_ = true;

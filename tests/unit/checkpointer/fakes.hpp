@@ -124,6 +124,7 @@ class FakeGate final : public netbuffer::OutputGate {
     const std::lock_guard lock{mutex_};
     holding_ = true;
   }
+  void tighten() override { hold(); }
   void seal(Epoch epoch) override {
     if (while_sealed) while_sealed(epoch);
     const std::lock_guard lock{mutex_};

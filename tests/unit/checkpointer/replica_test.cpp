@@ -143,7 +143,7 @@ TEST_CASE("a replica's digest is that of its image and devices") {
                      fixture.page(fixture.layout.pages(), std::byte{5}),
                      // Left from a larger state: not part of this one.
                      fixture.page(fixture.layout.pages() + 1, std::byte{6})});
-  const auto reply = fixture.replica->on_request(verify_request());
+  const auto reply = fixture.replica->on_request(verify_request(), [] { return true; });
   CHECK(reply.id() == 9);
   REQUIRE(reply.has_verify());
   CHECK(reply.verify().epoch() == 1);
@@ -160,7 +160,7 @@ TEST_CASE("a request that nobody knows is answered") {
   Fixture fixture;
   replication::Request request;
   request.set_id(4);
-  const auto reply = fixture.replica->on_request(request);
+  const auto reply = fixture.replica->on_request(request, [] { return true; });
   CHECK(reply.id() == 4);
   CHECK_FALSE(reply.failed().empty());
 }
@@ -185,5 +185,5 @@ TEST_CASE("a replica whose machine has died refuses what follows and writes noth
   fixture.commit(2, {payload});
   CHECK(fixture.at(3) == std::byte{});
   CHECK(fixture.replica->status().committed == Epoch{1});
-  CHECK_FALSE(fixture.replica->on_request(verify_request()).failed().empty());
+  CHECK_FALSE(fixture.replica->on_request(verify_request(), [] { return true; }).failed().empty());
 }

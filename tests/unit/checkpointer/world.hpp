@@ -32,9 +32,10 @@ class WatchedReplica final : public replication::ReplicaEvents {
     return checked;
   }
   void on_commit(const replication::StagedEpoch& epoch) override { replica_->on_commit(epoch); }
-  replication::Reply on_request(const replication::Request& request) override {
+  replication::Reply on_request(const replication::Request& request,
+                                const replication::KeepGoing& keep_going) override {
     wait_while_blocked();
-    return replica_->on_request(request);
+    return replica_->on_request(request, keep_going);
   }
   void on_end(const Error& reason) override { replica_->on_end(reason); }
 

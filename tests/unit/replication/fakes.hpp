@@ -72,9 +72,16 @@ class FakeReplica final : public ReplicaEvents {
     in_order_ = in_order_ && epoch.epoch.value() == epochs_.size();
     changed_.notify_all();
   }
-  Reply on_request(const Request& request) override {
+  Reply on_request(const Request& request, const KeepGoing& keep_going) override {
     Reply reply;
     reply.set_id(request.id());
+    if (request.id() == endless_request) {
+      note([&] { ++requests_; });
+      while (keep_going()) {
+      }
+      reply.set_failed("told to stop");
+      return reply;
+    }
     const std::lock_guard lock{mutex_};
     reply.mutable_verify()->set_epoch(epochs_.size());
     return reply;
@@ -92,6 +99,9 @@ class FakeReplica final : public ReplicaEvents {
   }
   [[nodiscard]] bool wait_epochs(std::size_t count) {
     return wait([&] { return epochs_.size() >= count; });
+  }
+  [[nodiscard]] bool wait_request() {
+    return wait([&] { return requests_ > 0; });
   }
   [[nodiscard]] bool wait_end() {
     return wait([&] { return !ends_.empty(); });
@@ -119,14 +129,23 @@ class FakeReplica final : public ReplicaEvents {
   }
 
   static constexpr std::uint64_t bad_pages = 666;
+  static constexpr std::uint64_t endless_request = 667;
 
  private:
+  template <class Change>
+  void note(Change change) {
+    const std::lock_guard lock{mutex_};
+    change();
+    changed_.notify_all();
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
   std::string synced_;
   std::vector<std::string> epochs_;
   std::vector<std::string> ends_;
   bool in_order_{true};
+  int requests_{};
 };
 
 /// What a primary hears. Thread-safe.

@@ -98,6 +98,24 @@ TEST_CASE("a request is answered in its place among the epochs") {
   CHECK(primary.reply()->verify().epoch() == 1);
 }
 
+TEST_CASE("a request that takes for ever does not hold up the end of its session") {
+  Backup backup;
+  FakePrimary primary;
+  const auto sender = open_to(backup.server->endpoint(), primary);
+  REQUIRE(sender);
+  Request request;
+  request.set_id(FakeReplica::endless_request);
+  auto buffer = (*sender)->acquire(seconds{1});
+  REQUIRE(buffer);
+  fill(*buffer, request.SerializeAsString());
+  (*sender)->submit(std::move(*buffer), FrameType::request, Epoch{});
+  REQUIRE(backup.replica()->wait_request());
+  backup.server->end_session("pg", "promoted");
+  CHECK(backup.replica()->ends() == std::vector<std::string>{"promoted"});
+  REQUIRE(primary.wait_lost());
+  CHECK(primary.lost()->message.find("promoted") != std::string::npos);
+}
+
 TEST_CASE("a primary's goodbye ends the session at once") {
   Backup backup;
   FakePrimary primary;
