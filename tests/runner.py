@@ -20,9 +20,12 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LOGS = ROOT / "build/test-logs"
 SKIPPED = 77
-FILE_SECONDS = 900      # one file of integration tests
+FILE_SECONDS = 240      # one file of integration tests, unless named here
+LONG_FILES = {"survives_kill_test": 480}
+GUEST_SECONDS = 600     # building it, where a mirror is slow
 BUILD_SECONDS = 2400
 TEST_SECONDS = 1200     # one call of ctest
+GRACE_SECONDS = 40      # for a test to take its lab down when its time is over
 FUZZ_SECONDS = 20       # one program
 FUZZ_GRACE_SECONDS = 120  # to read its corpus, and to tell what it found
 PROGRESS_SECONDS = 10
@@ -68,7 +71,7 @@ class Failure(Exception):
 
 def stream(argv: list[str], log: Path, seconds: float, progress: bool = False, **environment) -> int:
     """Runs a command with its output in `log`; with progress, its newest line every ten seconds. A
-    command that takes too long is killed with all its children."""
+    command that takes too long is ended with all its children, and so it is if we are."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as out:
         process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
@@ -88,8 +91,21 @@ def stream(argv: list[str], log: Path, seconds: float, progress: bool = False, *
                     print(f"    {last_line(log)}", flush=True)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                end_group(process)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """SIGTERM first: what a test made outside of its processes, only the test can remove."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    number = signal.SIGTERM
+    while True:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:  # all gone, and the first of them waited for
+            return
+        process.poll()
+        time.sleep(0.1)
+        number = 0 if time.monotonic() < deadline else signal.SIGKILL
 
 
 def last_line(log: Path) -> str:
@@ -162,6 +178,8 @@ class Runner:
         if self.results[-1].state != "passed":
             return
         self.step("integration (C++)", lambda: self._ctest("release", "integration"))
+        self.step("guest pg", lambda: self._program("guest-pg", [sys.executable, "-B", str(
+            TESTS / "lab/lab"), "guest", "build", "pg"], GUEST_SECONDS))
         for path in sorted(TESTS.glob("integration/*_test.py")):
             self._python_file("integration", path)
 
@@ -215,7 +233,12 @@ class Runner:
     def _unittest(self, argv: list[str], path: Path):
         log = LOGS / f"{path.stem}.log"
         paths = os.pathsep.join([str(path.parent), str(TESTS / "lab")])
-        code = stream(argv, log, FILE_SECONDS, progress=True, PYTHONPATH=paths)
+        limit = LONG_FILES.get(path.stem, FILE_SECONDS)
+        try:
+            code = stream(argv, log, limit, progress=True, PYTHONPATH=paths)
+        except Failure:
+            show_tail(log)
+            raise
         text = log.read_text(errors="replace")
         ran = re.search(r"^Ran (\d+) tests?", text, re.MULTILINE)
         reasons = sorted(set(re.findall(r"skipped ['\"](.+)['\"]$", text, re.MULTILINE)))
@@ -229,9 +252,9 @@ class Runner:
         detail = f"{total} tests" + (f", {skipped} skipped: {'; '.join(reasons)}" if skipped else "")
         return ("skipped" if skipped >= total else "passed"), detail
 
-    def _program(self, name: str, argv: list[str]):
+    def _program(self, name: str, argv: list[str], seconds: float = TEST_SECONDS):
         log = LOGS / f"{name}.log"
-        code = stream(argv, log, TEST_SECONDS, progress=True)
+        code = stream(argv, log, seconds, progress=True)
         if code == SKIPPED:
             return "skipped", last_line(log)
         if code:
@@ -317,6 +340,8 @@ def main() -> int:
         print(*(f"tests/run: no suite {name!r}" for name in sorted(unknown)), HELP, sep="\n")
         return 2 if unknown else 0
 
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # also where a shell had them ignored
     runner = Runner(chosen.pattern)
     begin = time.monotonic()
     try:

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,8 +23,10 @@ sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 
 from labkit import kill_story, story  # noqa: E402
 from labkit.hosts import GUEST, Hosts  # noqa: E402
+from labkit.plan import LabError  # noqa: E402
 from labkit.progress import Progress  # noqa: E402
 from labkit.report import TARGETS  # noqa: E402
+from labkit.shell import interruption  # noqa: E402
 
 KILL_AFTER = (1.0, 3.0)
 
@@ -152,20 +155,26 @@ def measure(options, progress: Progress) -> dict:
             hosts.save_logs(REPOSITORY / "build/test-logs/bench")
             raise
         finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # nothing must stop the cleaning up
             hosts.close()
 
 
 def main() -> int:
     options = parse_arguments()
+    interruption.install()  # a time limit must not leave the lab behind
     progress = Progress(sys.stdout.isatty())
     here = machine()
     print(f"seed {options.seed}; {here['cpu']}, {here['cores']} cores, Linux {here['kernel']},"
           f" {here['qemu']}")
     try:
         numbers = measure(options, progress)
-    except story.StoryError as error:
+    except (story.StoryError, LabError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(
         {"machine": here, "seed": options.seed, "memory_mib": options.memory, **numbers}, indent=2)

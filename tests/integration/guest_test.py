@@ -9,6 +9,8 @@ import sys
 import time
 import unittest
 
+from lab_case import take_down_at_exit
+
 from labkit import guest
 from labkit.lab import Lab
 from labkit.plan import GUEST_ADDRESS, GuestPlan
@@ -35,6 +37,7 @@ class PgGuest(unittest.TestCase):
         cls.files = guest.build("pg", lambda line: print(line, file=sys.stderr))
         cls.lab = Lab(f"g{os.getpid()}")
         cls.addClassCleanup(cls.lab.down)
+        take_down_at_exit(cls.lab)
         cls.lab.up(guest_name=None, daemon=False)
         cls.lab.exec("a", ["sh", "-c", "ip tuntap add tap0 mode tap && ip link set tap0 master br0 up"],
                      check=True)

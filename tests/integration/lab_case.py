@@ -3,6 +3,7 @@
 import atexit
 import os
 import random
+import signal
 import sys
 import tempfile
 import unittest
@@ -14,6 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 from labkit import story  # noqa: E402
 from labkit.hosts import GUEST, Hosts  # noqa: E402
 from labkit.lab import default_binaries  # noqa: E402
+from labkit.shell import interruption  # noqa: E402
 from labkit.story import StoryError, wait_for  # noqa: E402,F401
 
 LOGS = REPOSITORY / "build/test-logs"
@@ -34,6 +36,18 @@ def test_seed() -> int:
     return seed
 
 
+def take_down_at_exit(lab):
+    """^C and the runner's SIGTERM skip class cleanups: end as KeyboardInterrupt, and then `lab` goes
+    down all the same. Down twice is harmless."""
+    def take_down():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second ^C must not stop the cleaning up
+        lab.down()
+
+    interruption.install()
+    atexit.register(take_down)
+
+
 class LabCase(unittest.TestCase):
     """`self.hosts` is the lab, `self.directory` for its files. `lab_options` are Lab.up's."""
 
@@ -46,7 +60,7 @@ class LabCase(unittest.TestCase):
         # Labs of two test processes, or of a crashed one, never meet.
         cls.hosts = Hosts(f"t{os.getpid()}")
         cls.addClassCleanup(cls.hosts.close)
-        atexit.register(cls.hosts.close)  # ^C skips class cleanups; closing twice is harmless
+        take_down_at_exit(cls.hosts.lab)
         cls.temporary = tempfile.TemporaryDirectory(prefix="understudy-test-")
         cls.addClassCleanup(cls.temporary.cleanup)
         cls.directory = Path(cls.temporary.name)
@@ -60,17 +74,24 @@ class LabCase(unittest.TestCase):
             raise
 
     def run(self, result=None):
-        """Logs are taken as soon as a test fails, while the lab still stands."""
+        """Logs are taken as soon as a test fails or is interrupted, while the lab still stands."""
         def bad() -> int:
             return len(result.failures) + len(result.errors) if result else 0
 
         before = bad()
-        outcome = super().run(result)
+        try:
+            outcome = super().run(result)
+        except KeyboardInterrupt:
+            self.keep_logs()
+            raise
         if bad() > before:
-            target = LOGS / self.id().rpartition(".")[2]
-            self.hosts.save_logs(target)
-            print(f"\nlogs of {self.id()} in {target}", file=sys.stderr)
+            self.keep_logs()
         return outcome
+
+    def keep_logs(self):
+        target = LOGS / self.id().rpartition(".")[2]
+        self.hosts.save_logs(target)
+        print(f"\nlogs of {self.id()} in {target}", file=sys.stderr)
 
     def guest(self, host: str) -> dict:
         return self.hosts.guest(host)

@@ -9,6 +9,8 @@ import time
 import unittest
 from pathlib import Path
 
+from lab_case import take_down_at_exit
+
 from labkit import namespaces
 from labkit.host import COROSYNC
 from labkit.lab import Lab
@@ -67,8 +69,9 @@ class TwoLabs(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.one, cls.two = Lab(f"{TAG}one"), Lab(f"{TAG}two")
-        cls.addClassCleanup(cls.one.down)
-        cls.addClassCleanup(cls.two.down)
+        for lab in (cls.one, cls.two):
+            cls.addClassCleanup(lab.down)
+            take_down_at_exit(lab)
         cls.one.up(guest_name=None, daemon=False)
         cls.two.up(hosts=4, guest_name=None, daemon=False)
 
@@ -202,6 +205,7 @@ class Crash(unittest.TestCase):
         for step, delay in enumerate((0.15, 0.5, 0.9, 1.4)):
             name = f"{TAG}c{step}"
             self.addCleanup(Lab(name).down)
+            take_down_at_exit(Lab(name))
             up = subprocess.Popen([sys.executable, str(LAB), "--name", name, "up", "--no-guest",
                                    "--no-daemon"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(delay)  # the moment of the crash, not a wait for something to become true
@@ -214,6 +218,7 @@ class Crash(unittest.TestCase):
     def test_an_interrupted_up_undoes_itself(self):
         name = f"{TAG}i"
         self.addCleanup(Lab(name).down)
+        take_down_at_exit(Lab(name))
         up = subprocess.Popen([sys.executable, str(LAB), "--name", name, "up", "--no-guest",
                                "--no-daemon"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         with up:

@@ -348,6 +348,8 @@ def main():
     if reason:
         print(f"SKIPPED: {reason}")
         return 77
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # a time limit must leave nothing behind
     root = tempfile.mkdtemp(prefix="understudy-corosync-")
     hosts = {}
     try:

@@ -12,12 +12,21 @@ from . import status
 from .host import DAEMON
 from .lab import Lab, quiet
 from .plan import LabError
-from .story import StoryError, postgres_answers, wait_for
+from .story import PYTHON, StoryError, postgres_answers, wait_for
 
 GUEST = "pg"
 CALL_SECONDS = 150  # more than the daemon allows itself for any command
 BOOT_SECONDS = 120
 PROTECT_SECONDS = 120
+CAPTURE_SECONDS = 10
+TAIL_BYTES = 1 << 20
+# In the client's network: to the discard port of everyone, so that the packet passes the bridge.
+END_MARK = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.sendto(sys.argv[1].encode(), ("10.78.0.255", 9))
+"""
 
 
 class Hosts:
@@ -140,7 +149,15 @@ class Hosts:
         process = self.lab.trace(path)
         try:
             yield
-            time.sleep(0.2)  # what the kernel's ring still holds
+            self._wait_captured(path)
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate()
+
+    def _wait_captured(self, path: Path):
+        """The kernel keeps what it captured for up to a second before tcpdump sees it: a last packet
+        of our own tells when all that came before is in the file."""
+        mark = f"end of capture {time.monotonic_ns()}".encode()
+        self.client([PYTHON, "-c", END_MARK, mark.decode()], timeout=10)
+        wait_for("the capture's end", lambda: mark in path.read_bytes()[-TAIL_BYTES:],
+                 CAPTURE_SECONDS)

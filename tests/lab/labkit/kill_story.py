@@ -61,7 +61,7 @@ def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, 
 def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, survivor: str,
                step):
     """The part with clients at work; the ledger's process has ended when this returns."""
-    pgbench_seconds = int(delay + AFTERMATH_SECONDS + 5)
+    pgbench_seconds = int(delay + AFTERMATH_SECONDS + 3)
     with story.LedgerProcess(hosts, directory) as ledger, \
             story.Background(hosts, story.pgbench_command(pgbench_seconds),
                              directory / "pgbench-kill.log") as bench:

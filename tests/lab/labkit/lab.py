@@ -310,14 +310,36 @@ class Lab:
 
     @contextmanager
     def _locked(self):
-        """One `up` or `down` of this name at a time; the lock goes with its process."""
+        """One `up` or `down` of this name at a time; the lock goes with its process, its file with
+        the lab."""
         STATE_ROOT.mkdir(parents=True, exist_ok=True)
-        with open(STATE_ROOT / f".{self.name}.lock", "w") as lock:
+        path = STATE_ROOT / f".{self.name}.lock"
+        with open_locked(path) as lock:
+            if lock is None:
+                raise LabError(f"another process is working on lab {self.name!r}")
+            try:
+                yield
+            finally:
+                if not self.exists():
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_locked(path: Path):
+    """The file with its lock, or None if another process has it."""
+    while True:
+        with open(path, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                current = os.path.samestat(os.fstat(lock.fileno()), path.stat())
             except BlockingIOError:
-                raise LabError(f"another process is working on lab {self.name!r}") from None
-            yield
+                yield None
+                return
+            except FileNotFoundError:
+                current = False
+            if current:  # else it was removed by its last owner after we opened it
+                yield lock
+                return
 
 
 def require_root_and_programs() -> None:
