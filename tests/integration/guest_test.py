@@ -71,7 +71,7 @@ class PgGuest(unittest.TestCase):
 
     def test_database_is_ready_and_beacon_counts(self):
         print(f"ready after {self.boot('virtio-net-pci'):.1f} s", file=sys.stderr)
-        self.assertEqual(self.sql("select count(*) from pgbench_accounts"), "100000")
+        self.assertEqual(self.sql("select count(*) from pgbench_accounts"), "800000")
         self.assertEqual(self.sql("select extname from pg_extension where extname='amcheck'"), "amcheck")
         self.assertEqual(self.sql("show fsync"), "on")
         heard = self.lab.client([sys.executable, "-c", LISTEN, "20"], capture_output=True, text=True,
