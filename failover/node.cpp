@@ -71,12 +71,14 @@ Result<> Node::listen() {
                    replication::ReplicationServer::listen(endpoint, settings_.config().cluster(),
                                                           host.name(), std::move(accept)));
   }
-  UNDERSTUDY_TRY(control_, ControlServer::listen(
-                               io_, settings_.config().control_socket(),
-                               [this](std::shared_ptr<ControlCall> call) { on_call(call); }));
+  UNDERSTUDY_TRY(control_, ControlServer::listen(io_, settings_.config().control_socket(),
+                                                 [this](const std::shared_ptr<ControlCall>& call) {
+                                                   on_call(call);
+                                                 }));
   return {};
 }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): only allocation throws here, and then ending is right
 Node::~Node() {
   stop();
 }

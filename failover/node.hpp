@@ -23,7 +23,7 @@ class Node final : public MembershipEvents {
   /// daemon on the socket) leave nothing behind.
   [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
                                                            Settings settings);
-  ~Node() override;
+  ~Node() override;  // NOLINT(bugprone-exception-escape): see node.cpp
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 

@@ -47,6 +47,7 @@ Result<> run(const std::string& file) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what is thrown at start-up may end the process
 int main(int argc, char** argv) {
   CLI::App app{
       "Understudy's daemon: keeps guests alive through the death of their host. One per host, in "

@@ -25,6 +25,7 @@ namespace understudy::failover {
 struct GroupMember {
   NodeId node;
   std::uint32_t process{};
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the generated comparison for ours
   friend auto operator<=>(const GroupMember&, const GroupMember&) = default;
 };
 

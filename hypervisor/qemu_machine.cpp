@@ -17,8 +17,6 @@
 namespace understudy::hypervisor {
 namespace {
 
-namespace json = boost::json;
-
 /// Contents are handed on in pieces of this size, so that a first copy of gigabytes stays
 /// interruptible.
 constexpr std::uint64_t piece_bytes = 1U << 20U;
@@ -283,6 +281,7 @@ Result<> QemuMachine::yield(std::size_t block, std::uint64_t offset, std::uint64
 Result<> QemuMachine::read_guest(std::uint64_t address, std::span<std::byte> out) const {
   const iovec here{out.data(), out.size()};
   // SAFETY: the address is only used inside QEMU's address space, by the kernel, which checks it.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): it is no pointer here
   const iovec there{reinterpret_cast<void*>(address), out.size()};
   const auto got = ::process_vm_readv(child_.pid(), &here, 1, &there, 1, 0);
   if (got != static_cast<ssize_t>(out.size())) return fail_errno("reading QEMU's memory");
