@@ -188,6 +188,15 @@ EngineStatus GuestEngine::status() const {
   return status;
 }
 
+std::optional<ProtectionProgress> GuestEngine::progress() const {
+  const auto primary = [this] {
+    const std::lock_guard lock{mutex_};
+    return primary_;
+  }();
+  if (!primary) return std::nullopt;
+  return primary->progress();
+}
+
 // --- the thread
 
 void GuestEngine::run() {

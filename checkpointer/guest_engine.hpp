@@ -5,7 +5,6 @@
 // never waits for work that is under way. This class obeys; who may run is decided elsewhere.
 #pragma once
 
-#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -43,14 +42,7 @@ struct StandbyLost {
 using GuestEvent =
     std::variant<GuestPoweredOff, GuestFailed, ReplicaReady, BackupLost, StandbyReady, StandbyLost>;
 
-enum class EnginePhase : std::uint8_t {
-  empty,
-  running,
-  synchronising,
-  protecting,
-  standby,
-  suspended
-};
+enum class EnginePhase : std::uint8_t { empty, running, synchronising, protecting, standby };
 
 struct EngineStatus {
   EnginePhase phase{EnginePhase::empty};
@@ -99,7 +91,10 @@ class GuestEngine {
   void open_output();
   void hold_output();
 
+  /// Sorts what was measured: for those who look, not for those who watch.
   [[nodiscard]] EngineStatus status() const;
+  /// nullopt: not protected from here.
+  [[nodiscard]] std::optional<ProtectionProgress> progress() const;
 
  private:
   void run();

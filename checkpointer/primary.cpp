@@ -341,17 +341,13 @@ Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
   return *reply_;
 }
 
-PrimaryStatus Primary::status() const {
-  PrimaryStatus status;
-  status.epochs = statistics_.summary();
-  status.link = sender_->status();
+ProtectionProgress Primary::progress() const {
   const std::lock_guard lock{mutex_};
-  status.committed = epochs_.committed();
-  status.last_commit = last_commit_;
-  status.sync_fraction = sync_fraction_;
-  status.throttled = throttled_;
-  status.link_up = link_up_;
-  return status;
+  return {epochs_.committed(), last_commit_, sync_fraction_, throttled_, link_up_};
+}
+
+PrimaryStatus Primary::status() const {
+  return {progress(), statistics_.summary(), sender_->status()};
 }
 
 Result<> Primary::end(const std::string& reason) {

@@ -27,12 +27,16 @@
 
 namespace understudy::checkpointer {
 
-struct PrimaryStatus {
+/// How far it has come; costs nothing to ask.
+struct ProtectionProgress {
   Epoch committed;
   TimePoint last_commit;
   double sync_fraction{};  ///< of the full synchronisation, an estimate
   bool throttled{};        ///< the backup or the link is slower than the guest writes
   bool link_up{};
+};
+
+struct PrimaryStatus : ProtectionProgress {
   EpochSummary epochs;
   replication::SenderStatus link;
 };
@@ -90,6 +94,7 @@ class Primary {
   /// The guest is paused until the backup makes room; `act` will resume it. The caller of `act`.
   [[nodiscard]] bool stalled() const { return stalled_.has_value(); }
 
+  [[nodiscard]] ProtectionProgress progress() const;
   [[nodiscard]] PrimaryStatus status() const;
 
   /// Ends the session; the guest runs on (a stalled one is resumed), the gate stays as it is.

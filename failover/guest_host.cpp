@@ -58,13 +58,13 @@ void GuestHost::on_view(const View& view) {
 }
 
 void GuestHost::tick() {
-  const auto status = engine_.status();
-  if (status.primary) role_.link(status.primary->link_up, now());
+  const auto progress = engine_.progress();
+  if (progress) role_.link(progress->link_up, now());
   const bool synchronising = !calls_.empty() && calls_.front()->request().has_protect();
-  if (synchronising && role_.protecting() && status.primary) {
-    const bool whole = status.primary->committed != Epoch{};
+  if (synchronising && role_.protecting() && progress) {
+    const bool whole = progress->committed != Epoch{};
     calls_.front()->progress(whole ? "recording the backup" : "synchronising memory",
-                             status.primary->sync_fraction);
+                             progress->sync_fraction);
   }
   decide();
 }
