@@ -51,7 +51,6 @@ class GuestHost {
 
   /// For the status; first hand if the guest runs here.
   [[nodiscard]] control::Guest report() const;
-  [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
 
   /// At the end of the daemon: output is closed for good, at once; the guest is killed soon.
   void begin_stop() { engine_.begin_stop(); }

@@ -36,7 +36,7 @@ struct Promote {};  ///< opens output itself; then promoted()
 struct Protect {
   NodeId backup;
   Term term;
-};  ///< then protect_failed() or replica_ready()
+};  ///< then protection_lost() or replica_ready()
 struct EndProtection {
   std::string why;
 };  ///< then protection_ended()

@@ -226,10 +226,4 @@ Record RecordBook::decided(const std::string& guest) const {
   return found == decided_.end() ? Record{} : found->second;
 }
 
-std::vector<std::string> RecordBook::guests() const {
-  std::vector<std::string> names;
-  for (const auto& [guest, record] : decided_) names.push_back(guest);
-  return names;
-}
-
 }  // namespace understudy::failover

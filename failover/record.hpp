@@ -68,7 +68,6 @@ class RecordBook {
   [[nodiscard]] bool pending(const std::string& guest) const;
   /// The newest decided record that is known here; all zero when there is none.
   [[nodiscard]] Record decided(const std::string& guest) const;
-  [[nodiscard]] std::vector<std::string> guests() const;
 
  private:
   struct Stored {
