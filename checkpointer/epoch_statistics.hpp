@@ -3,11 +3,14 @@
 
 #include <mutex>
 
-#include "checkpointer/sample_window.hpp"
 #include "config/clock.hpp"
+#include "config/sample_window.hpp"
 #include "config/types.hpp"
 
 namespace understudy::checkpointer {
+
+using Quantiles = understudy::Quantiles<double>;
+using EpochWindow = SampleWindow<double, 1024>;
 
 struct EpochCost {
   Duration pause;
@@ -32,11 +35,11 @@ class EpochStatistics {
 
  private:
   mutable std::mutex mutex_;
-  SampleWindow pauses_;
-  SampleWindow latencies_;
-  SampleWindow periods_;
-  SampleWindow pages_;
-  SampleWindow bytes_;
+  EpochWindow pauses_;
+  EpochWindow latencies_;
+  EpochWindow periods_;
+  EpochWindow pages_;
+  EpochWindow bytes_;
 };
 
 }  // namespace understudy::checkpointer

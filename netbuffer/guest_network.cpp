@@ -316,7 +316,7 @@ GateStatus GuestNetwork::status() const {
   }
   const auto times = hold_times_;
   lock.unlock();
-  const auto held = times.summary();
+  const auto held = times.quantiles();
   status.hold_p50 = held.p50;
   status.hold_p99 = held.p99;
   status.hold_max = held.max;

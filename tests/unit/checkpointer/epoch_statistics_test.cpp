@@ -6,14 +6,14 @@ using namespace understudy;
 using namespace understudy::checkpointer;
 
 TEST_CASE("an empty window has no quantiles and no mean") {
-  const SampleWindow window;
+  const EpochWindow window;
   CHECK(window.quantiles().count == 0);
   CHECK(window.quantiles().max == 0);
   CHECK(window.mean() == 0);
 }
 
 TEST_CASE("quantiles are of the samples, in whatever order they came") {
-  SampleWindow window;
+  EpochWindow window;
   for (int i = 0; i < 100; ++i) window.add((i * 37) % 100 + 1);
   const auto quantiles = window.quantiles();
   CHECK(quantiles.count == 100);
@@ -25,14 +25,14 @@ TEST_CASE("quantiles are of the samples, in whatever order they came") {
 }
 
 TEST_CASE("one sample is every quantile") {
-  SampleWindow window;
+  EpochWindow window;
   window.add(7);
   const auto quantiles = window.quantiles();
   CHECK((quantiles.p50 == 7 && quantiles.p99 == 7 && quantiles.max == 7 && quantiles.last == 7));
 }
 
 TEST_CASE("old samples leave the window, but count") {
-  SampleWindow window;
+  EpochWindow window;
   for (int i = 0; i < 1024; ++i) window.add(1'000'000);
   for (int i = 0; i < 1024; ++i) window.add(2);
   const auto quantiles = window.quantiles();

@@ -9,13 +9,13 @@ using namespace understudy::netbuffer;
 
 TEST_CASE("hold times are summed up over the last packets only") {
   HoldTimes times;
-  CHECK(times.summary().max == Duration{});
+  CHECK(times.quantiles().max == Duration{});
   times.add(seconds{9});
-  CHECK(times.summary().p50 == seconds{9});
+  CHECK(times.quantiles().p50 == seconds{9});
   for (std::size_t i = 0; i < limits::hold_samples; ++i) {
     times.add(milliseconds{i < limits::hold_samples / 50 ? 20 : 3});
   }
-  const auto summary = times.summary();
+  const auto summary = times.quantiles();
   CHECK(summary.p50 == milliseconds{3});
   CHECK(summary.p99 == milliseconds{20});
   CHECK(summary.max == milliseconds{20});
