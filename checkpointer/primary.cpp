@@ -133,7 +133,7 @@ Result<TimePoint> Primary::act() {
     return at + nothing_due;
   }
   if (stalled_ && moment->room) {
-    UNDERSTUDY_CHECK(seal());
+    UNDERSTUDY_CHECK(seal_unless_lost());
     return now();
   }
   if (stalled_ && moment->link_up) return at + nothing_due;
@@ -146,7 +146,7 @@ Result<TimePoint> Primary::act() {
   switch (decision.act) {
     case Pacer::Act::wait: return decision.until;
     case Pacer::Act::stall: UNDERSTUDY_CHECK(stall()); return at + nothing_due;
-    case Pacer::Act::seal: UNDERSTUDY_CHECK(seal()); return now();
+    case Pacer::Act::seal: UNDERSTUDY_CHECK(seal_unless_lost()); return now();
   }
   return at;
 }
@@ -155,6 +155,16 @@ Result<> Primary::seal() {
   UNDERSTUDY_TRY(const auto sealed, seal_paused(hypervisor::Then::run_on));
   account(sealed);
   return send_seal(sealed);
+}
+
+Result<> Primary::seal_unless_lost() {
+  auto sealed = seal();
+  if (sealed) return sealed;
+  const auto lost = [this] {
+    const std::lock_guard lock{mutex_};
+    return lost_;
+  }();
+  return lost ? end_stall() : sealed;
 }
 
 Epoch Primary::running() const {

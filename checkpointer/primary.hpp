@@ -118,6 +118,8 @@ class Primary {
   [[nodiscard]] Result<hypervisor::DeviceState> pause_and_take(Epoch epoch, hypervisor::Then then);
   void account(const Sealed& sealed);
   [[nodiscard]] Result<> seal();
+  /// A session that ends under a seal is no failure of capture: whoever is told of it decides.
+  [[nodiscard]] Result<> seal_unless_lost();
   [[nodiscard]] Result<> stall();
   [[nodiscard]] Result<> end_stall();
   [[nodiscard]] Result<Sealed> seal_and_ask();

@@ -61,7 +61,7 @@ class CheckpointSender {
                                                                       SenderEvents events);
 
   /// A free buffer. Waits while all are in flight: this is how a slow link slows the guest. Errors:
-  /// `timed_out`, or `closed` when the session is lost.
+  /// `timed_out`, or `closed` when the session is lost, of which `lost` has told before.
   [[nodiscard]] virtual Result<FrameBuffer> acquire(Duration patience) = 0;
 
   /// Sends a filled buffer as the next sequenced frame.

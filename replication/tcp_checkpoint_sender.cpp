@@ -292,10 +292,11 @@ void TcpCheckpointSender::lose(const Error& reason) {
   if (link_) std::exchange(link_, nullptr)->close();
   tick_timer_.cancel();
   connect_timer_.cancel();
-  pool_->close();
   machine_.end();
-  if (before == State::opening) return opened_.set_value(fail(reason));
-  if (events_.lost) events_.lost(reason);
+  // Told before `acquire` can say so: its caller then knows why.
+  if (before != State::opening && events_.lost) events_.lost(reason);
+  pool_->close();
+  if (before == State::opening) opened_.set_value(fail(reason));
 }
 
 void TcpCheckpointSender::say_bye(const std::string& reason) {

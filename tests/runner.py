@@ -219,7 +219,8 @@ class Runner:
                                                if counts["skipped"] else "")
         if code or counts["failed"]:
             show_tail(log)
-            raise Failure(f"{counts['failed']} of {detail} failed: {log}")
+            where = re.findall(r"(\w+\.cpp:\d+): FAILED", log.read_text(errors="replace"))[:3]
+            raise Failure(f"{counts['failed']} of {detail} failed{' at ' + ', '.join(where) if where else ''}: {log}")
         return ("passed", detail) if counts["total"] else ("skipped", "no such tests")
 
     def _python_file(self, suite: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <future>
 #include <memory>
 #include <set>
 #include <thread>
@@ -32,9 +33,14 @@ class TcpRelay {
 
   [[nodiscard]] Endpoint endpoint() const { return {"127.0.0.1", port_}; }
 
-  /// Closes every connection, whatever is under way.
+  /// Closes every connection, whatever is under way; they are closed when it returns.
   void cut() {
-    boost::asio::post(io_, [this] { close_all(); });
+    std::promise<void> done;
+    boost::asio::post(io_, [this, &done] {
+      close_all();
+      done.set_value();
+    });
+    done.get_future().wait();
   }
   /// From now on nothing is carried, and nothing closed.
   void freeze() {
