@@ -186,8 +186,9 @@ Result<Primary::Sealed> Primary::seal_paused(hypervisor::Then then) {
 }
 
 Result<hypervisor::DeviceState> Primary::pause_and_take(Epoch epoch, hypervisor::Then then) {
-  const RealTimeSection the_guest_waits;
   UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
+  // Not before: a real-time thread wakes where it slept, which is where QEMU now saves its devices.
+  const RealTimeSection the_guest_waits;
   // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
   if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
