@@ -59,6 +59,14 @@ inline constexpr std::size_t precopy_bytes_per_epoch = 48U << 20U;
 inline constexpr std::size_t sync_passes =
     12;  ///< rounds of full synchronisation before the first epoch
 
+// --- security
+inline constexpr std::size_t shared_key_bytes = 32;  ///< at least, of the pre-shared key's file
+inline constexpr std::size_t shared_key_bytes_max = 4096;
+/// Records under one key: far below what AES-GCM allows for records of a frame's size (RFC
+/// 8446 5.5: 2^24.5 of 16 KiB).
+inline constexpr std::uint64_t records_per_key = 1U << 20U;
+inline constexpr std::size_t handshake_bytes = 16U << 10U;  ///< of a peer's, in all
+
 // --- output
 inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
 inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the configured bytes
