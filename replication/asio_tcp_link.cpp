@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 
 #include "config/assert.hpp"
+#include "replication/tcp_connection.hpp"
 
 namespace understudy::replication {
 namespace {
@@ -234,13 +235,10 @@ void AsioTcpLink::close() {
   socket_.close(ignored);
 }
 
-std::optional<int> AsioTcpLink::release() {
-  if (closed_ || header_ || next_header_read_ > 0 || !queue_.empty()) return std::nullopt;
+std::unique_ptr<Connection> AsioTcpLink::release() {
+  if (closed_ || header_ || next_header_read_ > 0 || !queue_.empty()) return nullptr;
   closed_ = true;
-  error_code code;
-  const auto fd = socket_.release(code);
-  if (code) return std::nullopt;
-  return fd;
+  return std::make_unique<TcpConnection>(std::move(socket_));
 }
 
 void AsioTcpLink::break_down(Error reason) {

@@ -34,12 +34,8 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   void finish() override;
   void close() override;
 
-  /// Closes the link but not the connection, for another thread to go on with. Between frames only:
-  /// nullopt if something of the next frame has been read already, or if something waits to leave.
-  [[nodiscard]] std::optional<int> release();
-
-  /// Of the peer's, whole frames or not.
-  [[nodiscard]] std::uint64_t received_bytes() const { return received_bytes_; }
+  [[nodiscard]] std::unique_ptr<Connection> release() override;
+  [[nodiscard]] std::uint64_t received_bytes() const override { return received_bytes_; }
 
  private:
   struct Outgoing {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/io_context.hpp>
 
@@ -50,5 +51,25 @@ class Dialer {
   /// `done` of the attempt under way, if there is one, is not called.
   virtual void cancel() = 0;
 };
+
+/// How hosts reach each other. Outlives all that it has made. Thread-safe.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  /// For people: "tcp".
+  [[nodiscard]] virtual std::string_view name() const = 0;
+
+  /// "Address in use" and the like name the address and the remedy.
+  [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(asio::io_context& io,
+                                                                 const Endpoint& at,
+                                                                 const std::string& this_host,
+                                                                 Listener::Arrived arrived) = 0;
+
+  [[nodiscard]] virtual std::unique_ptr<Dialer> dialer(asio::io_context& io, const Endpoint& peer,
+                                                       const std::string& to_host) = 0;
+};
+
+[[nodiscard]] std::shared_ptr<Transport> tcp_transport();
 
 }  // namespace understudy::replication

@@ -1,16 +1,20 @@
-// The port for the path between two hosts. Adapters: TCP (asio_tcp_link), later DPDK.
+// The port for the path between two hosts. Adapters: TCP (asio_tcp_link) and datagrams.
 //
 // A link carries frames (frame_codec.hpp). It may lose, repeat or reorder them unless it says
 // otherwise; it never alters one unnoticed. It knows nothing of epochs, pages or sessions.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
 
 #include "config/result.hpp"
 #include "replication/frame_codec.hpp"
 
 namespace understudy::replication {
+
+class Connection;
 
 /// Called on the link's own thread, never inside a call of Link.
 class LinkEvents {
@@ -52,6 +56,13 @@ class Link {
 
   /// At once; nothing is called after it.
   virtual void close() = 0;
+
+  /// Closes the link but not the connection, for another thread to go on with. Between frames only:
+  /// nullptr if something of the next frame has come already, or if something waits to leave.
+  [[nodiscard]] virtual std::unique_ptr<Connection> release() = 0;
+
+  /// Of the peer's, whole frames or not.
+  [[nodiscard]] virtual std::uint64_t received_bytes() const = 0;
 };
 
 }  // namespace understudy::replication

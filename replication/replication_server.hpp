@@ -12,6 +12,7 @@
 #include "config/result.hpp"
 #include "config/settings.hpp"
 #include "config/types.hpp"
+#include "replication/connection.hpp"
 #include "replication/frame_codec.hpp"
 #include "replication/messages.pb.h"
 
@@ -80,10 +81,9 @@ class ReplicationServer {
   virtual ~ReplicationServer() = default;
 
   /// Listens on `at`; "address in use" and the like name the address and the remedy.
-  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(const Endpoint& at,
-                                                                         std::string cluster,
-                                                                         std::string this_host,
-                                                                         AcceptOffer accept);
+  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(
+      const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
+      std::shared_ptr<Transport> transport = tcp_transport());
 
   /// Where it listens; the port that the kernel chose if `listen` was given port 0.
   [[nodiscard]] virtual Endpoint endpoint() const = 0;
