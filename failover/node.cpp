@@ -38,10 +38,14 @@ Node::Node(boost::asio::io_context& io, Settings settings)
     : io_{io},
       settings_{std::move(settings)},
       book_{settings_.this_node(), host_ids(settings_)},
-      daemon_{io_, settings_, book_, [this](const peer::Message& message) { send(message); },
+      daemon_{io_,
+              settings_,
+              book_,
+              [this](const peer::Message& message) { send(message); },
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
-              }},
+              },
+              replication::tcp_transport()},
       timer_{io} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
@@ -67,9 +71,9 @@ Result<> Node::listen() {
       log::info("replica.offered", {log::kv("guest", offer.guest().name()), log::kv("from", from)});
       return guest(offer.guest().name()).accept(offer);
     };
-    UNDERSTUDY_TRY(replication_,
-                   replication::ReplicationServer::listen(endpoint, settings_.config().cluster(),
-                                                          host.name(), std::move(accept)));
+    UNDERSTUDY_TRY(replication_, replication::ReplicationServer::listen(
+                                     endpoint, settings_.config().cluster(), host.name(),
+                                     std::move(accept), daemon_.transport));
   }
   UNDERSTUDY_TRY(control_, ControlServer::listen(io_, settings_.config().control_socket(),
                                                  [this](const std::shared_ptr<ControlCall>& call) {
