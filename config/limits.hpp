@@ -59,6 +59,9 @@ inline constexpr std::size_t precopy_bytes_per_epoch = 48U << 20U;
 inline constexpr std::size_t sync_passes =
     12;  ///< rounds of full synchronisation before the first epoch
 
+inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
+inline constexpr auto link_test_longest = 15s;  ///< echoes and all
+
 // --- security
 inline constexpr std::size_t shared_key_bytes = 32;  ///< at least, of the pre-shared key's file
 inline constexpr std::size_t shared_key_bytes_max = 4096;

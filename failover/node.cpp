@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include <boost/asio/post.hpp>
+
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "replication/link_test.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -32,12 +35,25 @@ std::string guest_of(const control::Request& request) {
   }
 }
 
+void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>& measured) {
+  if (!measured) return link.set_failed(measured.error().message);
+  const auto in_us = [](Duration time) {
+    return std::chrono::duration<double, std::micro>{time}.count();
+  };
+  link.set_bytes_per_second(measured->bytes_per_second);
+  link.set_round_trip_p50_us(in_us(measured->round_trip_p50));
+  link.set_round_trip_p99_us(in_us(measured->round_trip_p99));
+  link.set_sent_frames(measured->counters.sent_frames);
+  link.set_resent_packets(measured->counters.resent_packets);
+}
+
 }  // namespace
 
 Node::Node(boost::asio::io_context& io, Settings settings)
     : io_{io},
       settings_{std::move(settings)},
       book_{settings_.this_node(), host_ids(settings_)},
+      transports_{replication::tcp_transport()},
       daemon_{io_,
               settings_,
               book_,
@@ -45,7 +61,7 @@ Node::Node(boost::asio::io_context& io, Settings settings)
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
               },
-              replication::tcp_transport()},
+              transports_.front()},
       timer_{io} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
@@ -73,7 +89,7 @@ Result<> Node::listen() {
     };
     UNDERSTUDY_TRY(replication_, replication::ReplicationServer::listen(
                                      endpoint, settings_.config().cluster(), host.name(),
-                                     std::move(accept), daemon_.transport));
+                                     std::move(accept), transports_));
   }
   UNDERSTUDY_TRY(control_, ControlServer::listen(io_, settings_.config().control_socket(),
                                                  [this](const std::shared_ptr<ControlCall>& call) {
@@ -93,6 +109,8 @@ void Node::stop() {
   // up.
   for (auto* one : guests()) one->begin_stop();
   timer_.cancel();
+  end_link_test_ = true;
+  if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
   if (control_) control_->stop();
   if (replication_) replication_->stop();
@@ -217,6 +235,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
     *reply.mutable_status() = status();
     return call->finish(std::move(reply));
   }
+  if (call->request().has_link_test()) return on_link_test(call);
   if (guest_of(call->request()).empty()) {
     return call->fail(
         {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
@@ -246,6 +265,38 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kUnprotect: return one.unprotect(call);
     default: return one.verify(call);
   }
+}
+
+void Node::on_link_test(const std::shared_ptr<ControlCall>& call) {
+  const auto& name = call->request().link_test().host();
+  const auto* host = settings_.find_host(name);
+  const auto endpoint = parse_endpoint(host == nullptr ? "" : host->replication_address());
+  if (!endpoint || host == &settings_.this_host()) {
+    return call->fail({ErrorKind::invalid,
+                       fmt::format("\"{}\" is no other host with a replication_address in the "
+                                   "configuration of host {}",
+                                   name, settings_.this_host().name())});
+  }
+  if (link_tested_) return call->fail({ErrorKind::conflict, "another link test is running"});
+  if (link_test_.joinable()) link_test_.join();
+  link_tested_ = true;
+  link_test_ = std::thread{[this, call, name, at = *endpoint]() mutable {
+    control::Reply reply;
+    auto& test = *reply.mutable_link_test();
+    test.set_host(name);
+    for (const auto& transport : transports_) {
+      auto& link = *test.add_link();
+      link.set_link(std::string{transport->name()});
+      link.set_configured(transport == daemon_.transport);
+      describe(link, replication::measure_link({settings_.config().cluster(),
+                                                settings_.this_host().name(), name, at, transport},
+                                               [this] { return end_link_test_.load(); }));
+    }
+    boost::asio::post(io_, [this, call = std::move(call), reply = std::move(reply)]() mutable {
+      link_tested_ = false;
+      call->finish(std::move(reply));
+    });
+  }};
 }
 
 control::Status Node::status() const {

@@ -3,10 +3,13 @@
 // of their own.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -56,6 +59,7 @@ class Node final : public MembershipEvents {
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
+  void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
   [[nodiscard]] bool is_stale(const control::Guest& heard) const;
   void add_quorum(control::Status& status) const;
@@ -64,6 +68,7 @@ class Node final : public MembershipEvents {
   boost::asio::io_context& io_;
   const Settings settings_;
   RecordBook book_;
+  std::vector<std::shared_ptr<replication::Transport>> transports_;  ///< the configured one first
   GuestHost::Daemon daemon_;
   boost::asio::steady_timer timer_;
   TimePoint reminded_;
@@ -74,6 +79,10 @@ class Node final : public MembershipEvents {
 
   mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads
   std::map<std::string, std::unique_ptr<GuestHost>> guests_;
+
+  std::thread link_test_;
+  bool link_tested_{};
+  std::atomic<bool> end_link_test_{};
 
   std::unique_ptr<replication::ReplicationServer> replication_;
   std::unique_ptr<ControlServer> control_;

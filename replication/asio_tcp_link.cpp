@@ -85,6 +85,7 @@ bool AsioTcpLink::send_copy(std::span<const std::byte> frame) {
 
 void AsioTcpLink::enqueue(Outgoing outgoing) {
   queue_.push_back(std::move(outgoing));
+  ++sent_frames_;
   if (!waiting_writable_) flush();
 }
 
@@ -239,6 +240,14 @@ std::unique_ptr<Connection> AsioTcpLink::release() {
   if (closed_ || header_ || next_header_read_ > 0 || !queue_.empty()) return nullptr;
   closed_ = true;
   return std::make_unique<TcpConnection>(std::move(socket_));
+}
+
+LinkCounters AsioTcpLink::counters() {
+  tcp_info about{};
+  socklen_t size = sizeof about;
+  // SAFETY: the kernel fills no more than `size` bytes; an error leaves zeros.
+  static_cast<void>(::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &about, &size));
+  return {received_bytes_, sent_frames_, about.tcpi_total_retrans};
 }
 
 void AsioTcpLink::break_down(Error reason) {

@@ -35,7 +35,7 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   void close() override;
 
   [[nodiscard]] std::unique_ptr<Connection> release() override;
-  [[nodiscard]] std::uint64_t received_bytes() const override { return received_bytes_; }
+  [[nodiscard]] LinkCounters counters() override;
 
  private:
   struct Outgoing {
@@ -78,6 +78,7 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   std::span<std::byte> place_;
   std::size_t payload_read_{};
   std::uint64_t received_bytes_{};
+  std::uint64_t sent_frames_{};
 };
 
 }  // namespace understudy::replication

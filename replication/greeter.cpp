@@ -57,7 +57,7 @@ void Greeter::refuse(SessionId session, const Error& why) {
 }
 
 void Greeter::on_down(Error reason) {
-  if (const auto bytes = link_->received_bytes(); bytes > 0) {
+  if (const auto bytes = link_->counters().received_bytes; bytes > 0) {
     note(fmt::format("{} ({} bytes came)", reason.message, bytes));
   } else {
     log::debug("replication.probed", {log::kv("from", peer_)});
@@ -67,7 +67,7 @@ void Greeter::on_down(Error reason) {
 
 void Greeter::give_up() {
   const auto patience = std::chrono::duration_cast<seconds>(limits::link_connect).count();
-  const auto bytes = link_ ? link_->received_bytes() : 0;
+  const auto bytes = link_ ? link_->counters().received_bytes : 0;
   note(bytes > 0
            ? fmt::format("{} bytes of a hello came, and not the rest within {} s", bytes, patience)
            : fmt::format("it said nothing within {} s", patience));

@@ -36,6 +36,12 @@ class LinkEvents {
   virtual void on_down(Error reason) = 0;
 };
 
+struct LinkCounters {
+  std::uint64_t received_bytes;  ///< of the peer's, whole frames or not
+  std::uint64_t sent_frames;
+  std::uint64_t resent_packets;  ///< the link's, because some were lost or late
+};
+
 /// All verbs on the link's own thread.
 class Link {
  public:
@@ -61,8 +67,7 @@ class Link {
   /// nullptr if something of the next frame has come already, or if something waits to leave.
   [[nodiscard]] virtual std::unique_ptr<Connection> release() = 0;
 
-  /// Of the peer's, whole frames or not.
-  [[nodiscard]] virtual std::uint64_t received_bytes() const = 0;
+  [[nodiscard]] virtual LinkCounters counters() = 0;
 };
 
 }  // namespace understudy::replication

@@ -13,6 +13,7 @@
 #include "config/log.hpp"
 #include "replication/backup_session.hpp"
 #include "replication/greeter.hpp"
+#include "replication/link_test.hpp"
 #include "replication/refusal_log.hpp"
 
 namespace understudy::replication {
@@ -21,18 +22,18 @@ namespace {
 class Server final : public ReplicationServer {
  public:
   Server(std::string cluster, std::string this_host, AcceptOffer accept,
-         std::shared_ptr<Transport> transport)
+         std::vector<std::shared_ptr<Transport>> transports)
       : cluster_{std::move(cluster)},
         this_host_{std::move(this_host)},
         accept_{std::move(accept)},
-        transport_{std::move(transport)} {}
+        transports_{std::move(transports)} {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server() override { halt(); }
 
   [[nodiscard]] Result<> open(const Endpoint& at);
 
-  Endpoint endpoint() const override { return listener_->endpoint(); }
+  Endpoint endpoint() const override { return listeners_.front()->endpoint(); }
   void end_session(const std::string& guest, const std::string& reason) override;
   std::optional<ReceiverStatus> status(const std::string& guest) const override;
   void stop() override { halt(); }
@@ -43,6 +44,7 @@ class Server final : public ReplicationServer {
   // On the listening thread:
   void greet(std::unique_ptr<Connection> connection);
   [[nodiscard]] Result<Greeter::Take> decide(SessionId id, const Hello& hello);
+  [[nodiscard]] Result<Greeter::Take> decide_link_test(SessionId id);
   [[nodiscard]] Result<Greeter::Take> decide_resume(SessionId id, const Hello& hello) const;
   [[nodiscard]] Result<> decide_offer(SessionId id, const Hello& hello) const;
   void begin_session(SessionId id, const Hello& hello, std::unique_ptr<Connection> connection);
@@ -54,11 +56,12 @@ class Server final : public ReplicationServer {
   const std::string cluster_;
   const std::string this_host_;
   const AcceptOffer accept_;
-  const std::shared_ptr<Transport> transport_;
+  const std::vector<std::shared_ptr<Transport>> transports_;
   asio::io_context io_{1};
-  std::unique_ptr<Listener> listener_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
   RefusalLog refusals_{io_.get_executor()};
   std::size_t greeting_{};  ///< connections that have not said hello yet
+  bool tested_{};           ///< a link test is being answered
 
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<BackupSession>> sessions_;  ///< by guest
@@ -68,9 +71,11 @@ class Server final : public ReplicationServer {
 };
 
 Result<> Server::open(const Endpoint& at) {
-  UNDERSTUDY_TRY(listener_, transport_->listen(io_, at, this_host_, [this](auto connection) {
-    greet(std::move(connection));
-  }));
+  for (const auto& transport : transports_) {
+    auto arrived = [this](std::unique_ptr<Connection> one) { greet(std::move(one)); };
+    UNDERSTUDY_TRY(auto listener, transport->listen(io_, at, this_host_, std::move(arrived)));
+    listeners_.push_back(std::move(listener));
+  }
   thread_ = std::thread{[this, work = asio::make_work_guard(io_)] { io_.run(); }};
   return {};
 }
@@ -91,10 +96,19 @@ void Server::greet(std::unique_ptr<Connection> connection) {
 }
 
 Result<Greeter::Take> Server::decide(SessionId id, const Hello& hello) {
+  if (hello.link_test()) return decide_link_test(id);
   if (hello.resume()) return decide_resume(id, hello);
   UNDERSTUDY_CHECK(decide_offer(id, hello));
   return Greeter::Take{[this, id, hello](std::unique_ptr<Connection> connection) {
     begin_session(id, hello, std::move(connection));
+  }};
+}
+
+Result<Greeter::Take> Server::decide_link_test(SessionId id) {
+  if (tested_) return fail(ErrorKind::conflict, "another link test is running: try again later");
+  return Greeter::Take{[this, id](std::unique_ptr<Connection> connection) {
+    tested_ = true;
+    answer_link_test(io_, std::move(connection), id, [this] { tested_ = false; });
   }};
 }
 
@@ -185,7 +199,7 @@ void Server::halt() {
   if (!thread_.joinable()) return;
   io_.stop();
   thread_.join();
-  listener_.reset();
+  listeners_.clear();
   std::map<std::string, std::shared_ptr<BackupSession>> sessions;
   {
     const std::lock_guard sessions_lock{mutex_};
@@ -199,9 +213,9 @@ void Server::halt() {
 
 Result<std::unique_ptr<ReplicationServer>> ReplicationServer::listen(
     const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
-    std::shared_ptr<Transport> transport) {
+    std::vector<std::shared_ptr<Transport>> transports) {
   auto server = std::make_unique<Server>(std::move(cluster), std::move(this_host),
-                                         std::move(accept), std::move(transport));
+                                         std::move(accept), std::move(transports));
   UNDERSTUDY_CHECK(server->open(at));
   return server;
 }

@@ -80,12 +80,14 @@ class ReplicationServer {
  public:
   virtual ~ReplicationServer() = default;
 
-  /// Listens on `at`; "address in use" and the like name the address and the remedy.
+  /// Listens on `at` with every transport; "address in use" and the like name the address and the
+  /// remedy.
   [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(
       const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
-      std::shared_ptr<Transport> transport = tcp_transport());
+      std::vector<std::shared_ptr<Transport>> transports = {tcp_transport()});
 
-  /// Where it listens; the port that the kernel chose if `listen` was given port 0.
+  /// Where its first transport listens; the port that the kernel chose if `listen` was given port
+  /// 0.
   [[nodiscard]] virtual Endpoint endpoint() const = 0;
 
   /// Ends a guest's session, if there is one. After it has returned nothing is acknowledged any

@@ -109,6 +109,10 @@ class BadOrderTest(LabCase):
     def test_no_backup_named(self):
         self.assertIn("backup", self.refused("protect", GUEST))
 
+    def test_a_link_to_nowhere(self):
+        for host in ("a", "w", "zebra"):  # itself, a witness, a stranger
+            self.assertIn(host, self.refused("link", "test", host))
+
     def test_an_unknown_command(self):
         self.assertTrue(self.refused("frobnicate"))
 

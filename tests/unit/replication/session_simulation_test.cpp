@@ -32,7 +32,7 @@ class SimLink final : public Link {
   void finish() override { open_ = false; }
   void close() override { open_ = false; }
   std::unique_ptr<Connection> release() override { return nullptr; }
-  [[nodiscard]] std::uint64_t received_bytes() const override { return 0; }
+  [[nodiscard]] LinkCounters counters() override { return {}; }
   [[nodiscard]] bool open() const { return open_; }
 
  private:
