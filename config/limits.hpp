@@ -82,8 +82,9 @@ inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;
 inline constexpr auto record_agreement = 5s;  ///< hosts that agree take milliseconds
-inline constexpr auto role_tick = 100ms;      ///< roles are looked at anew at least this often
-inline constexpr auto link_give_up = 5s;      ///< a link to a living backup may be down this long
+inline constexpr std::size_t record_file_bytes = 1U << 20U;
+inline constexpr auto role_tick = 100ms;  ///< roles are looked at anew at least this often
+inline constexpr auto link_give_up = 5s;  ///< a link to a living backup may be down this long
 inline constexpr auto primary_away = 2 * link_give_up;  ///< then its session here ends
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
 inline constexpr auto summary_period =

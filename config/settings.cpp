@@ -217,6 +217,8 @@ void examine(const Examined<config::Config>& config) {
   config.name("cluster", value.cluster());
   if (value.control_socket().empty()) value.set_control_socket("/run/understudy/control.sock");
   config.absolute_path("control_socket", value.control_socket());
+  if (value.state_dir().empty()) value.set_state_dir("/var/lib/understudy/state");
+  config.absolute_path("state_dir", value.state_dir());
   if (value.control_socket().size() > 107) {
     config.complain("control_socket", "a unix socket's path has at most 107 bytes");
   }

@@ -17,6 +17,7 @@
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/record_store.hpp"
 
 namespace understudy::failover {
 
@@ -45,13 +46,15 @@ class Node final : public MembershipEvents {
     TimePoint at;
   };
 
-  Node(boost::asio::io_context& io, Settings settings);
+  Node(boost::asio::io_context& io, Settings settings, RecordStore store);
 
   [[nodiscard]] Result<> listen();
   [[nodiscard]] GuestHost& guest(const std::string& name);
   [[nodiscard]] std::vector<GuestHost*> guests() const;
   void send(const peer::Message& message);
   void send(const RecordBook::Messages& messages);
+  /// Whether the disk holds what the book has accepted.
+  [[nodiscard]] bool remember();
   void decide_all();
   void tick();
   void summarise();
@@ -67,6 +70,8 @@ class Node final : public MembershipEvents {
 
   boost::asio::io_context& io_;
   const Settings settings_;
+  RecordStore store_;
+  std::string memory_trouble_;
   RecordBook book_;
   std::vector<std::shared_ptr<replication::Transport>> transports_;  ///< the configured one first
   GuestHost::Daemon daemon_;
