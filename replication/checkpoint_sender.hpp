@@ -16,6 +16,7 @@
 #include "replication/frame_buffer.hpp"
 #include "replication/frame_codec.hpp"
 #include "replication/messages.pb.h"
+#include "replication/security.hpp"
 
 namespace understudy::replication {
 
@@ -46,6 +47,7 @@ struct SenderParties {
   std::string from_host;
   std::string to_host;
   Endpoint backup;
+  std::shared_ptr<const Credentials> credentials{};  ///< null: in clear text
 };
 
 class CheckpointSender {

@@ -14,6 +14,7 @@
 #include "config/types.hpp"
 #include "replication/frame_codec.hpp"
 #include "replication/messages.pb.h"
+#include "replication/security.hpp"
 
 namespace understudy::replication {
 
@@ -79,11 +80,11 @@ class ReplicationServer {
  public:
   virtual ~ReplicationServer() = default;
 
-  /// Listens on `at`; "address in use" and the like name the address and the remedy.
-  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(const Endpoint& at,
-                                                                         std::string cluster,
-                                                                         std::string this_host,
-                                                                         AcceptOffer accept);
+  /// Listens on `at`; "address in use" and the like name the address and the remedy. With
+  /// credentials, only peers that have the same are heard; without, only those in clear text.
+  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(
+      const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
+      std::shared_ptr<const Credentials> credentials = {});
 
   /// Where it listens; the port that the kernel chose if `listen` was given port 0.
   [[nodiscard]] virtual Endpoint endpoint() const = 0;

@@ -172,7 +172,8 @@ void TcpCheckpointSender::connect() {
 void TcpCheckpointSender::on_connect(tcp::socket socket, const error_code& code) {
   if (state_ == State::lost || state_ == State::stopping) return;
   if (!code && socket.is_open()) {
-    link_ = AsioTcpLink::start(std::move(socket), *this);
+    link_ =
+        AsioTcpLink::start(std::move(socket), *this, parties_.credentials, HandshakeSide::client);
     return greet();
   }
   const auto why = code == asio::error::operation_aborted ? "it does not answer" : code.message();

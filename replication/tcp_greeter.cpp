@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/log.hpp"
 #include "replication/control_frame.hpp"
 #include "replication/greeting.hpp"
@@ -20,7 +21,8 @@ TcpGreeter::TcpGreeter(asio::ip::tcp::socket& socket, Host host)
 void TcpGreeter::start(asio::ip::tcp::socket socket, Host host) {
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   const std::shared_ptr<TcpGreeter> greeter{new TcpGreeter{socket, std::move(host)}};
-  greeter->link_ = AsioTcpLink::start(std::move(socket), *greeter);
+  greeter->link_ = AsioTcpLink::start(std::move(socket), *greeter, greeter->host_.credentials,
+                                      HandshakeSide::server);
   greeter->patience_.expires_after(limits::link_connect);
   // The timer owns the greeter: it dies after the timer's end, and its link before that.
   greeter->patience_.async_wait([greeter](const boost::system::error_code& cancelled) {
@@ -37,9 +39,9 @@ std::span<std::byte> TcpGreeter::place(const FrameHeader& header) {
 void TcpGreeter::on_frame(const FrameHeader& header, std::span<const std::byte> payload) {
   const auto take = hear(header, payload);
   if (!take) return refuse(header.session, take.error());
-  const auto connection = link_->release();
-  if (!connection) return on_down({ErrorKind::protocol, "it did not wait for our answer"});
-  (*take)(UniqueFd{*connection});
+  auto connection = link_->release();
+  UNDERSTUDY_ASSERT(connection, "after a frame, and before our answer to it");
+  (*take)(std::move(*connection));
   leave();
 }
 

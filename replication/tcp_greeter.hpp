@@ -1,4 +1,5 @@
-// Hears a new connection's hello and passes the connection on, or refuses with a sentence.
+// Hears a new connection's handshake, if there is one, and its hello; passes the connection on, or
+// refuses with a sentence.
 #pragma once
 
 #include <functional>
@@ -8,7 +9,6 @@
 
 #include <boost/asio/steady_timer.hpp>
 
-#include "config/unique_fd.hpp"
 #include "replication/asio_tcp_link.hpp"
 #include "replication/messages.pb.h"
 #include "replication/refusal_log.hpp"
@@ -21,11 +21,12 @@ namespace understudy::replication {
 /// on debug level.
 class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<TcpGreeter> {
  public:
-  using Take = std::function<void(UniqueFd connection)>;
+  using Take = std::function<void(TcpHandover connection)>;
   struct Host {
     std::string cluster;
     std::string name;
-    RefusalLog& refusals;  ///< outlives the greeter
+    std::shared_ptr<const Credentials> credentials;  ///< null: in clear text
+    RefusalLog& refusals;                            ///< outlives the greeter
     /// Who goes on with this connection? An error is shown to the peer.
     std::function<Result<Take>(SessionId session, const Hello& hello)> decide;
     std::function<void()> gone;

@@ -27,10 +27,12 @@ constexpr auto accept_retry = milliseconds{100};
 
 class TcpReplicationServer final : public ReplicationServer {
  public:
-  TcpReplicationServer(std::string cluster, std::string this_host, AcceptOffer accept)
+  TcpReplicationServer(std::string cluster, std::string this_host, AcceptOffer accept,
+                       std::shared_ptr<const Credentials> credentials)
       : cluster_{std::move(cluster)},
         this_host_{std::move(this_host)},
-        accept_{std::move(accept)} {}
+        accept_{std::move(accept)},
+        credentials_{std::move(credentials)} {}
   TcpReplicationServer(const TcpReplicationServer&) = delete;
   TcpReplicationServer& operator=(const TcpReplicationServer&) = delete;
   ~TcpReplicationServer() override { halt(); }
@@ -51,7 +53,7 @@ class TcpReplicationServer final : public ReplicationServer {
   [[nodiscard]] Result<TcpGreeter::Take> decide(SessionId id, const Hello& hello);
   [[nodiscard]] Result<TcpGreeter::Take> decide_resume(SessionId id, const Hello& hello) const;
   [[nodiscard]] Result<> decide_offer(SessionId id, const Hello& hello) const;
-  void begin_session(SessionId id, const Hello& hello, UniqueFd connection);
+  void begin_session(SessionId id, const Hello& hello, TcpHandover connection);
   void forget(const std::string& guest, SessionId id);
 
   [[nodiscard]] std::shared_ptr<TcpSession> find(const std::string& guest) const;
@@ -60,6 +62,7 @@ class TcpReplicationServer final : public ReplicationServer {
   const std::string cluster_;
   const std::string this_host_;
   const AcceptOffer accept_;
+  const std::shared_ptr<const Credentials> credentials_;
   Endpoint endpoint_;
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
@@ -130,6 +133,7 @@ void TcpReplicationServer::greet(tcp::socket socket) {
       std::move(socket),
       {.cluster = cluster_,
        .name = this_host_,
+       .credentials = credentials_,
        .refusals = refusals_,
        .decide = [this](SessionId id, const Hello& hello) { return decide(id, hello); },
        .gone = [this] { --greeting_; }});
@@ -138,8 +142,9 @@ void TcpReplicationServer::greet(tcp::socket socket) {
 Result<TcpGreeter::Take> TcpReplicationServer::decide(SessionId id, const Hello& hello) {
   if (hello.resume()) return decide_resume(id, hello);
   UNDERSTUDY_CHECK(decide_offer(id, hello));
-  return TcpGreeter::Take{
-      [this, id, hello](UniqueFd connection) { begin_session(id, hello, std::move(connection)); }};
+  return TcpGreeter::Take{[this, id, hello](TcpHandover connection) {
+    begin_session(id, hello, std::move(connection));
+  }};
 }
 
 Result<TcpGreeter::Take> TcpReplicationServer::decide_resume(SessionId id,
@@ -151,7 +156,7 @@ Result<TcpGreeter::Take> TcpReplicationServer::decide_resume(SessionId id,
                 this_host_, hello.from_host());
   }
   return TcpGreeter::Take{
-      [session](UniqueFd connection) { session->resume(std::move(connection)); }};
+      [session](TcpHandover connection) { session->resume(std::move(connection)); }};
 }
 
 Result<> TcpReplicationServer::decide_offer(SessionId id, const Hello& hello) const {
@@ -173,7 +178,7 @@ Result<> TcpReplicationServer::decide_offer(SessionId id, const Hello& hello) co
   return {};
 }
 
-void TcpReplicationServer::begin_session(SessionId id, const Hello& hello, UniqueFd connection) {
+void TcpReplicationServer::begin_session(SessionId id, const Hello& hello, TcpHandover connection) {
   const auto guest = hello.offer().guest().name();
   const std::lock_guard lock{mutex_};
   auto& slot = sessions_[guest];
@@ -241,12 +246,11 @@ void TcpReplicationServer::halt() {
 
 }  // namespace
 
-Result<std::unique_ptr<ReplicationServer>> ReplicationServer::listen(const Endpoint& at,
-                                                                     std::string cluster,
-                                                                     std::string this_host,
-                                                                     AcceptOffer accept) {
+Result<std::unique_ptr<ReplicationServer>> ReplicationServer::listen(
+    const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
+    std::shared_ptr<const Credentials> credentials) {
   auto server = std::make_unique<TcpReplicationServer>(std::move(cluster), std::move(this_host),
-                                                       std::move(accept));
+                                                       std::move(accept), std::move(credentials));
   UNDERSTUDY_CHECK(server->open(at));
   return server;
 }

@@ -36,9 +36,9 @@ void TcpSession::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void TcpSession::resume(UniqueFd connection) {
-  const auto fd = std::make_shared<UniqueFd>(std::move(connection));
-  asio::post(io_, [this, fd] { adopt(std::move(*fd)); });
+void TcpSession::resume(TcpHandover connection) {
+  const auto shared = std::make_shared<TcpHandover>(std::move(connection));
+  asio::post(io_, [this, shared] { adopt(std::move(*shared)); });
 }
 
 void TcpSession::end(const std::string& reason) {
@@ -125,7 +125,7 @@ void TcpSession::refuse(const Error& why) {
   set_ended();
   plan_.refused(why);
   Farewell farewell{io_};
-  const auto link = AsioTcpLink::start(socket(std::move(plan_.connection)), farewell);
+  const auto link = AsioTcpLink::start(io_, std::move(plan_.connection), farewell);
   const auto reply = encode_message(FrameType::hello_reply, plan_.id, refusal(why.message));
   if (reply && link->send_copy(*reply)) {
     link->finish();
@@ -134,8 +134,8 @@ void TcpSession::refuse(const Error& why) {
   link->close();
 }
 
-void TcpSession::adopt(UniqueFd connection) {
-  session_->adopt(AsioTcpLink::start(socket(std::move(connection)), *session_));
+void TcpSession::adopt(TcpHandover connection) {
+  session_->adopt(AsioTcpLink::start(io_, std::move(connection), *session_));
 }
 
 void TcpSession::tick() {
@@ -156,10 +156,6 @@ void TcpSession::set_ended() {
   goodbye_timer_.async_wait([this](const boost::system::error_code& cancelled) {
     if (!cancelled) io_.stop();
   });
-}
-
-asio::ip::tcp::socket TcpSession::socket(UniqueFd connection) {
-  return {io_, asio::ip::tcp::v4(), connection.release()};
 }
 
 }  // namespace understudy::replication

@@ -13,7 +13,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "config/unique_fd.hpp"
 #include "replication/asio_tcp_link.hpp"
 #include "replication/receiver_session.hpp"
 #include "replication/replication_server.hpp"
@@ -27,7 +26,7 @@ class TcpSession {
     SessionId id;
     Offer offer;
     std::string from_host;
-    UniqueFd connection;  ///< on which the offer came
+    TcpHandover connection;  ///< on which the offer came
     AcceptOffer accept;
     std::shared_ptr<TcpSession> predecessor;    ///< ended first, on the new thread; may be null
     std::function<void(const Error&)> refused;  ///< `accept` did; on the session's thread
@@ -44,7 +43,7 @@ class TcpSession {
   [[nodiscard]] const std::string& from_host() const { return plan_.from_host; }
 
   /// Goes on over another connection.
-  void resume(UniqueFd connection);
+  void resume(TcpHandover connection);
 
   /// As ReplicationServer::end_session.
   void end(const std::string& reason);
@@ -62,10 +61,9 @@ class TcpSession {
   [[nodiscard]] Result<> begin();
   void serve();
   void refuse(const Error& why);
-  void adopt(UniqueFd connection);
+  void adopt(TcpHandover connection);
   void tick();
   void set_ended();
-  [[nodiscard]] asio::ip::tcp::socket socket(UniqueFd connection);
 
   Plan plan_;
   asio::io_context io_{1};
