@@ -16,6 +16,7 @@
 #include "failover/control_server.hpp"
 #include "failover/guest_role.hpp"
 #include "failover/record.hpp"
+#include "replication/security.hpp"
 
 namespace understudy::failover {
 
@@ -29,6 +30,7 @@ class GuestHost {
     std::function<void(const peer::Message&)> send;
     /// Ends the replica's session: nothing is acknowledged afterwards.
     std::function<void(const std::string& guest, const std::string& why)> end_session;
+    std::shared_ptr<const replication::Credentials> credentials;  ///< null: links in clear text
   };
 
   GuestHost(std::string name, Daemon& daemon);

@@ -34,19 +34,26 @@ std::string guest_of(const control::Request& request) {
 
 }  // namespace
 
-Node::Node(boost::asio::io_context& io, Settings settings)
+Node::Node(boost::asio::io_context& io, Settings settings,
+           std::shared_ptr<const replication::Credentials> credentials)
     : io_{io},
       settings_{std::move(settings)},
       book_{settings_.this_node(), host_ids(settings_)},
-      daemon_{io_, settings_, book_, [this](const peer::Message& message) { send(message); },
+      daemon_{io_,
+              settings_,
+              book_,
+              [this](const peer::Message& message) { send(message); },
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
-              }},
+              },
+              std::move(credentials)},
       timer_{io} {}
 
-Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
+Result<std::unique_ptr<Node>> Node::start(
+    boost::asio::io_context& io, Settings settings,
+    std::shared_ptr<const replication::Credentials> credentials) {
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Node> node{new Node{io, std::move(settings)}};
+  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(credentials)}};
   UNDERSTUDY_CHECK(node->listen());
   for (const auto& guest : node->settings_.config().guest())
     static_cast<void>(node->guest(guest.name()));
@@ -67,9 +74,9 @@ Result<> Node::listen() {
       log::info("replica.offered", {log::kv("guest", offer.guest().name()), log::kv("from", from)});
       return guest(offer.guest().name()).accept(offer);
     };
-    UNDERSTUDY_TRY(replication_,
-                   replication::ReplicationServer::listen(endpoint, settings_.config().cluster(),
-                                                          host.name(), std::move(accept)));
+    UNDERSTUDY_TRY(replication_, replication::ReplicationServer::listen(
+                                     endpoint, settings_.config().cluster(), host.name(),
+                                     std::move(accept), daemon_.credentials));
   }
   UNDERSTUDY_TRY(control_, ControlServer::listen(io_, settings_.config().control_socket(),
                                                  [this](const std::shared_ptr<ControlCall>& call) {
