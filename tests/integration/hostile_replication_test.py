@@ -115,6 +115,7 @@ class HostileCase(LabCase):
                  lambda: line.search(self.hosts.daemon_log("b")[said:]), 5)
 
     def assert_flood_survived(self):
+        # By name it is the last test of its class: its own refusals use up the log's budget of lines.
         script = ("import socket, sys, time\n"
                   "peers = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
                   f" for _ in range({AT_ONCE})]\n"
@@ -142,7 +143,7 @@ class HostileInClearTest(HostileCase):
 class HostileWithoutKeyTest(HostileCase):
     reasons = REASONS_WITHOUT_KEY
 
-    def test_without_the_key_each_is_refused_and_the_session_goes_on(self):
+    def test_each_without_the_key_is_refused_and_the_session_goes_on(self):
         self.assertTrue(self.guest("a")["link"].endswith(" up encrypted"), self.guest("a")["link"])
         seed = test_seed()
         self.assert_all_refused(wire.attacks(seed) | wire.attacks_on_handshake(seed))
