@@ -15,12 +15,22 @@ constexpr std::string_view server_label = "EXPORTER-understudy-replication-serve
 constexpr auto give_same_key =
     "give both hosts the same key (security { psk_file } in their configurations)";
 
+Error does_not_know_key() {
+  return {ErrorKind::incompatible,
+          fmt::format("it did not show that it knows our key; {}", give_same_key)};
+}
+
 /// What OpenSSL says of a peer, for an operator.
 Error explain(unsigned long error) {
   const auto reason = ERR_GET_REASON(error);
   if (ERR_GET_LIB(error) == ERR_LIB_SSL) {
     if (reason == SSL_R_BINDER_DOES_NOT_VERIFY) {
       return {ErrorKind::incompatible, fmt::format("its key is not ours; {}", give_same_key)};
+    }
+    // A certificate instead, or no offer of a key.
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
+        reason == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM || reason == SSL_R_NO_SHARED_CIPHER) {
+      return does_not_know_key();
     }
     if (reason > SSL_AD_REASON_OFFSET) {
       return {ErrorKind::incompatible, fmt::format("it refuses our key; {}", give_same_key)};
@@ -109,8 +119,7 @@ Result<> OpensslHandshake::finish() {
   // Certificates are refused already; this says it once more where it matters.
   if (SSL_session_reused(ssl_.get()) != 1) {
     failed_ = true;
-    return fail(ErrorKind::incompatible, "it did not show that it knows our key; {}",
-                give_same_key);
+    return fail(does_not_know_key());
   }
   if (BIO_pending(in_) > 0) {
     failed_ = true;

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "config/assert.hpp"
 #include "config/log.hpp"
 #include "replication/control_frame.hpp"
 #include "replication/greeting.hpp"
@@ -40,7 +39,7 @@ void TcpGreeter::on_frame(const FrameHeader& header, std::span<const std::byte> 
   const auto take = hear(header, payload);
   if (!take) return refuse(header.session, take.error());
   auto connection = link_->release();
-  UNDERSTUDY_ASSERT(connection, "after a frame, and before our answer to it");
+  if (!connection) return on_down({ErrorKind::io, "its connection cannot be handed on"});
   (*take)(std::move(*connection));
   leave();
 }

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <mutex>
 #include <random>
 #include <vector>
@@ -198,7 +199,8 @@ class Bench {
 }
 
 struct Numbers {
-  double rate;  ///< MB/s
+  double rate;        ///< MB/s
+  double cpu_per_gb;  ///< seconds of this process, both ends, while in bulk
   Latency from_begin;
   Latency from_seal;
 };
@@ -207,9 +209,12 @@ struct Numbers {
                                       const std::shared_ptr<const Credentials>& key) {
   Bench bench;
   UNDERSTUDY_CHECK(bench.open(key));
+  const auto begin = std::clock();
   UNDERSTUDY_TRY(const auto rate, bench.bulk(bulk_mib));
+  const auto cpu = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   UNDERSTUDY_CHECK(bench.epochs(epochs));
-  return Numbers{rate, std::move(bench.from_begin), std::move(bench.from_seal)};
+  return Numbers{rate, cpu * 1e9 / static_cast<double>(bulk_mib << 20U),
+                 std::move(bench.from_begin), std::move(bench.from_seal)};
 }
 
 [[nodiscard]] Result<> run(std::size_t epochs, std::size_t bulk_mib) {
@@ -219,6 +224,8 @@ struct Numbers {
   fmt::print("replication over TCP, loopback, one process {:>19} {:>17}\n", "clear", "encrypted");
   fmt::print("  {:44} {:8.0f} MB/s {:12.0f} MB/s\n", fmt::format("bulk, {} MiB", bulk_mib),
              clear.rate, encrypted.rate);
+  fmt::print("  {:44} {:8.2f} s    {:12.2f} s\n", "  CPU time of both ends for 1 GB",
+             clear.cpu_per_gb, encrypted.cpu_per_gb);
   fmt::print("  {:44} {:>8} {:>8} {:>8} {:>8}\n",
              fmt::format("{} epochs of {} pages, one by one", epochs, epoch_pages), "p50 us",
              "p99 us", "p50 us", "p99 us");

@@ -39,7 +39,7 @@ REASONS_WITHOUT_KEY = {
     "a chunk of rubbish": NO_HANDSHAKE,
     "a chunk that is too long": NO_HANDSHAKE,
     "a chunk that is cut off": "hung up in the handshake",
-    "a TLS hello without a key": NO_HANDSHAKE,
+    "a TLS hello without a key": "did not show that it knows our key",
 }
 # On host b: what reaches its port from another host within argv[2] seconds of the connection's first
 # packet, as one stream in hex. Only the beginning: a replayed handshake gets no further anyway.
