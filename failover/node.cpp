@@ -49,12 +49,13 @@ void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>
 
 }  // namespace
 
-Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store)
+Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+           const std::shared_ptr<const replication::Credentials>& credentials)
     : io_{io},
       settings_{std::move(settings)},
       store_{std::move(store)},
       book_{settings_.this_node(), host_ids(settings_), store_.load()},
-      transports_{replication::tcp_transport()},
+      transports_{replication::tcp_transport(credentials)},
       daemon_{io_,
               settings_,
               book_,
@@ -62,13 +63,16 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store)
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
               },
-              transports_.front()},
+              transports_.front(),
+              credentials ? "encrypted" : "clear"},
       timer_{io} {}
 
-Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
+Result<std::unique_ptr<Node>> Node::start(
+    boost::asio::io_context& io, Settings settings,
+    const std::shared_ptr<const replication::Credentials>& credentials) {
   UNDERSTUDY_TRY(auto store, RecordStore::open(settings.config().state_dir()));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(store)}};
+  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(store), credentials}};
   UNDERSTUDY_CHECK(node->listen());
   for (const auto& guest : node->settings_.config().guest())
     static_cast<void>(node->guest(guest.name()));

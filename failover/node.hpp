@@ -24,9 +24,10 @@ namespace understudy::failover {
 class Node final : public MembershipEvents {
  public:
   /// Listens for replication and control, then joins the cluster. Errors (a port in use, another
-  /// daemon on the socket) leave nothing behind.
-  [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
-                                                           Settings settings);
+  /// daemon on the socket) leave nothing behind. Without credentials links are in clear text.
+  [[nodiscard]] static Result<std::unique_ptr<Node>> start(
+      boost::asio::io_context& io, Settings settings,
+      const std::shared_ptr<const replication::Credentials>& credentials);
   ~Node() override;  // NOLINT(bugprone-exception-escape): see node.cpp
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -46,7 +47,8 @@ class Node final : public MembershipEvents {
     TimePoint at;
   };
 
-  Node(boost::asio::io_context& io, Settings settings, RecordStore store);
+  Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+       const std::shared_ptr<const replication::Credentials>& credentials);
 
   [[nodiscard]] Result<> listen();
   [[nodiscard]] GuestHost& guest(const std::string& name);
