@@ -38,7 +38,7 @@ std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, Li
                                                 std::shared_ptr<const Credentials> credentials,
                                                 HandshakeSide side) {
   auto stream = FrameStream::begin(std::move(credentials), side);
-  const std::shared_ptr<AsioTcpLink> link{
+  std::shared_ptr<AsioTcpLink> link{
       // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
       new AsioTcpLink{std::move(socket), events, stream ? std::move(*stream) : FrameStream{}}};
   tune(link->socket_.native_handle());
@@ -55,7 +55,7 @@ std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::io_context& io, TcpHandove
                                                 LinkEvents& events) {
   asio::ip::tcp::socket socket{io, asio::ip::tcp::v4(), handover.connection.release()};
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  const std::shared_ptr<AsioTcpLink> link{
+  std::shared_ptr<AsioTcpLink> link{
       new AsioTcpLink{std::move(socket), events, std::move(handover.stream)}};
   link->begin();
   return link;
