@@ -39,7 +39,7 @@ std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, Li
                                                 std::shared_ptr<const Credentials> credentials,
                                                 HandshakeSide side) {
   auto stream = FrameStream::begin(std::move(credentials), side);
-  const std::shared_ptr<AsioTcpLink> link{
+  std::shared_ptr<AsioTcpLink> link{
       // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
       new AsioTcpLink{std::move(socket), events, stream ? std::move(*stream) : FrameStream{}}};
   tune(link->socket_.native_handle());
@@ -54,7 +54,7 @@ std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, Li
 
 std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, LinkEvents& events,
                                                 FrameStream stream) {
-  const std::shared_ptr<AsioTcpLink> link{
+  std::shared_ptr<AsioTcpLink> link{
       // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
       new AsioTcpLink{std::move(socket), events, std::move(stream)}};
   link->begin();

@@ -70,8 +70,8 @@ struct Ends {
   explicit Ends(const std::shared_ptr<const Credentials>& credentials, std::size_t piece = 100'000)
       : client{credentials, HandshakeSide::client}, server{credentials, HandshakeSide::server} {
     for (int turn = 0; turn < 3; ++turn) {
-      CHECK(server.take(client.stream.take_output(), piece) == "");
-      CHECK(client.take(server.stream.take_output(), piece) == "");
+      CHECK(server.take(client.stream.take_output(), piece).empty());
+      CHECK(client.take(server.stream.take_output(), piece).empty());
     }
     REQUIRE(client.stream.ready());
     REQUIRE(server.stream.ready());

@@ -269,7 +269,7 @@ TEST_CASE("keys rotate by number, and the one before the newest is kept") {
   }
   SECTION("a forger cannot turn the ratchet") {
     CHECK(good(0));
-    for (const std::uint64_t number : {4, 5, 6, 7}) {
+    for (const auto number : {4UL, 5UL, 6UL, 7UL}) {
       auto forged = records[number];
       forged.back() ^= std::byte{1};
       CHECK_FALSE(pair.open(number, forged));
