@@ -113,8 +113,8 @@ struct Device::Parts {
   ~Parts();
 
   std::string bus;
-  std::string name;      ///< DPDK's; empty: not attached
-  unsigned interface{};  ///< of Linux; 0: not one
+  std::string name;       ///< DPDK's; empty: not attached
+  unsigned interface {};  ///< of Linux; 0: not one
   bool started{};
   std::uint16_t port{};
   rte_mempool* receive_pool{};
@@ -177,8 +177,8 @@ Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
   std::string arguments;
   parts.bus = "vdev";
   if (const auto* linux_interface = std::get_if<LinuxInterface>(&spec)) {
-    const auto& ring = parts.ring.emplace(
-        packet_ring(mtu_of(linux_interface->name), options.ring_bytes));
+    const auto& ring =
+        parts.ring.emplace(packet_ring(mtu_of(linux_interface->name), options.ring_bytes));
     parts.interface = ::if_nametoindex(linux_interface->name.c_str());
     name = fmt::format("net_af_packet{}", devices_made++);
     arguments = fmt::format("iface={},blocksz={},framesz={},framecnt={},qpairs=1",
@@ -195,8 +195,7 @@ Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
   const auto before = open_descriptors();
   const Listening ears;
   if (::rte_eal_hotplug_add(parts.bus.c_str(), name.c_str(), arguments.c_str()) != 0) {
-    return fail(ErrorKind::unavailable,
-                "DPDK cannot open it ({}); {}", ears.heard(),
+    return fail(ErrorKind::unavailable, "DPDK cannot open it ({}); {}", ears.heard(),
                 parts.bus == "pci" ? "is it bound to vfio-pci, and is there a driver for it?"
                                    : "the daemon needs CAP_NET_RAW and CAP_NET_ADMIN");
   }
@@ -243,11 +242,13 @@ Result<> Device::bring_up(const DeviceOptions& options) {
     kept = receive_queue;
     parts.room = std::max<std::size_t>(frame_bytes_ + 2 * vlan_tag_bytes, 2048);
   }
-  const auto packets = std::max<std::size_t>(options.packet_bytes / parts.room, 2 * burst);
-  UNDERSTUDY_TRY(parts.receive_pool, make_pool(fmt::format("{}_rx", parts.name),
-                                               packets + burst + kept, parts.room));
-  UNDERSTUDY_TRY(parts.send_pool, make_pool(fmt::format("{}_tx", parts.name),
-                                            packets / 2 + (kept != 0 ? send_queue : 0), parts.room));
+  const auto packets =
+      std::clamp(options.packet_bytes / parts.room, 2 * burst, limits::device_packets);
+  UNDERSTUDY_TRY(parts.receive_pool,
+                 make_pool(fmt::format("{}_rx", parts.name), packets + burst + kept, parts.room));
+  UNDERSTUDY_TRY(parts.send_pool,
+                 make_pool(fmt::format("{}_tx", parts.name),
+                           packets / 2 + (kept != 0 ? send_queue : 0), parts.room));
   int code = ::rte_eth_dev_configure(parts.port, 1, 1, &configuration);
   if (code == 0) {
     code = ::rte_eth_rx_queue_setup(parts.port, 0, receive_queue, SOCKET_ID_ANY, nullptr,

@@ -49,14 +49,14 @@ class Packet {
 };
 
 struct DeviceOptions {
-  std::string spec;                             ///< as parse_device takes it
-  std::size_t ring_bytes{1U << 20U};            ///< each way, where it is a Linux interface
+  std::string spec;                   ///< as parse_device takes it
+  std::size_t ring_bytes{1U << 20U};  ///< each way, where it is a Linux interface
   /// Memory for what is taken from it and not given back; half as much for what is allocated and
   /// not sent.
   std::size_t packet_bytes{256U << 10U};
-  std::size_t mtu{1500};                        ///< of a NIC without a Linux interface that tells
-  std::optional<std::uint16_t> ether_type;      ///< others stay away, where the kernel can see to it
-  bool promiscuous{false};                      ///< a NIC takes frames for every address
+  std::size_t mtu{1500};                    ///< of a NIC without a Linux interface that tells
+  std::optional<std::uint16_t> ether_type;  ///< others stay away, where the kernel can see to it
+  bool promiscuous{false};                  ///< a NIC takes frames for every address
 };
 
 struct DeviceCounters {
@@ -102,7 +102,8 @@ class Device {
   // --- one thread at a time
   /// How many frames were put into `space`.
   [[nodiscard]] std::size_t receive(std::span<Packet, burst> space);
-  /// Whether a frame could be received, had the device room for it: else all its packets are in use.
+  /// Whether a frame could be received, had the device room for it: else all its packets are in
+  /// use.
   [[nodiscard]] bool has_room() const;
   /// To be polled for reading, level-triggered.
   [[nodiscard]] int fd() const;

@@ -87,9 +87,9 @@ std::string any_processor() {
 
 std::vector<std::string> arguments(const RuntimeOptions& options, bool huge) {
   std::vector<std::string> words_for_it{"understudyd", "--no-telemetry", "--log-level=4",
-                                        "--lcores",    any_processor(),
+                                        "--lcores", any_processor(),
                                         // No NIC is taken at the start: each is named when opened.
-                                        "-a",          "0000:00:00.0"};
+                                        "-a", "0000:00:00.0"};
   if (huge) {
     words_for_it.emplace_back("--in-memory");
   } else {

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::size_t ring_page = 4096;
 constexpr std::size_t small_slot = 2048;
-/// The largest that is a multiple of a page and leaves an mbuf, whose size is 16 bits, its headroom.
+/// The largest that is a multiple of a page and leaves an mbuf, whose size is 16 bits, its
+/// headroom.
 constexpr std::size_t largest_slot = 61'440;
 /// What the kernel puts before a received frame; before one to send it is less.
 constexpr std::size_t slot_overhead = 66;
@@ -28,7 +29,8 @@ bool is_pci_address(std::string_view text) {
 bool is_interface_name(std::string_view text) {
   return !text.empty() && text.size() < limits::interface_name_bytes &&
          std::none_of(text.begin(), text.end(), [](char c) {
-           return c == '/' || c == ',' || c == '=' || std::isgraph(static_cast<unsigned char>(c)) == 0;
+           return c == '/' || c == ',' || c == '=' ||
+                  std::isgraph(static_cast<unsigned char>(c)) == 0;
          });
 }
 
@@ -44,10 +46,11 @@ Result<DeviceSpec> parse_device(std::string_view text) {
     return VirtualDevice{std::string{text.substr(0, comma)}, std::string{arguments}};
   }
   if (is_interface_name(text)) return LinuxInterface{std::string{text}};
-  return fail(ErrorKind::invalid,
-              "'{}' is not a device; name an interface like repl0, a PCI address like 0000:3b:00.1, "
-              "or a virtual device of DPDK like net_af_xdp,iface=repl0",
-              text);
+  return fail(
+      ErrorKind::invalid,
+      "'{}' is not a device; name an interface like repl0, a PCI address like 0000:3b:00.1, "
+      "or a virtual device of DPDK like net_af_xdp,iface=repl0",
+      text);
 }
 
 std::size_t PacketRing::frame_bytes() const {

@@ -232,7 +232,8 @@ void DpdkPort::sleep(DatagramEvents& events) {
 
 int DpdkPort::longest_sleep() const {
   if (stuck_) return static_cast<int>(milliseconds{limits::device_kick}.count());
-  if (device_->carrier_fd() < 0) return static_cast<int>(milliseconds{limits::carrier_poll}.count());
+  if (device_->carrier_fd() < 0)
+    return static_cast<int>(milliseconds{limits::carrier_poll}.count());
   return -1;
 }
 
@@ -252,7 +253,8 @@ void DpdkPort::push_stuck() {
 
 Result<std::unique_ptr<DatagramPort>> open_dpdk_port(const DpdkPortOptions& options) {
   if (options.idle == DpdkIdle::poll && !options.core) {
-    return fail(ErrorKind::invalid, "a port that polls needs a processor of its own; name its core");
+    return fail(ErrorKind::invalid,
+                "a port that polls needs a processor of its own; name its core");
   }
   dpdk::DeviceOptions device{};
   device.spec = options.device;

@@ -1,12 +1,14 @@
 // Datagrams in Ethernet frames of a type of their own, over a device driven by DPDK. Nothing of the
 // host's IP stack is on their way: no addresses, no routes, no firewall.
 //
-//     | to 6 | from 6 | 0x88B5 | length 2 | datagram |      all big-endian; the length without padding
+//     | to 6 | from 6 | 0x88B5 | length 2 | datagram |      all big-endian; the length without
+//     padding
 //
 // 0x88B5 is IEEE 802's type for local experiments; the kernel has no use for it.
 //
 // One thread receives. Asleep it costs nothing and wakes by the device; after work it looks again
-// for a moment before it sleeps. A datagram is sent by the thread that sends it, which spares a hop.
+// for a moment before it sleeps. A datagram is sent by the thread that sends it, which spares a
+// hop.
 #pragma once
 
 #include <memory>
@@ -24,10 +26,11 @@ enum class DpdkIdle : std::uint8_t {
 };
 
 struct DpdkPortOptions {
-  std::string device;  ///< an interface, a PCI address or a virtual device, see config/dpdk_spec.hpp
+  std::string
+      device;  ///< an interface, a PCI address or a virtual device, see config/dpdk_spec.hpp
   DpdkIdle idle{DpdkIdle::sleep};
-  std::optional<unsigned> core;  ///< the processor for the port's thread; needed by `poll`
-  std::size_t mtu{1500};         ///< of a device that is not a Linux interface
+  std::optional<unsigned> core{};  ///< the processor for the port's thread; needed by `poll`
+  std::size_t mtu{1500};           ///< of a device that is not a Linux interface
 };
 
 /// Opens the device in the calling thread's network namespace.
