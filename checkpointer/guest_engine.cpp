@@ -11,6 +11,7 @@
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
+#include "netbuffer/host_interface.hpp"
 #include "netbuffer/tap_uplink.hpp"
 
 namespace understudy::checkpointer {
@@ -27,7 +28,7 @@ Result<Network> wire(const config::Guest& guest) {
     UNDERSTUDY_TRY(auto ends, netbuffer::connect_nic());
     network.wiring.nics.push_back(std::move(ends.second));
     UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
-    const auto name = netbuffer::tap_name(guest.name(), static_cast<std::size_t>(i));
+    const auto name = netbuffer::uplink_name(guest.name(), static_cast<std::size_t>(i));
     UNDERSTUDY_TRY(auto uplink, netbuffer::open_tap(name, guest.nic(i).bridge(), mac));
     network.nics.push_back({std::move(ends.first), mac, std::move(uplink)});
   }

@@ -324,10 +324,11 @@ Device::Sent Device::kick() {
   return pushed < 0 && (errno == ENETDOWN || errno == ENXIO) ? Sent::no : Sent::stuck;
 }
 
-std::size_t Device::receive(std::span<Packet, burst> space) {
+std::size_t Device::receive(std::span<Packet> space) {
   auto& parts = *parts_;
   std::array<rte_mbuf*, burst> mbufs{};
-  const std::size_t got = rte_eth_rx_burst(parts.port, 0, mbufs.data(), burst);
+  const std::size_t got = rte_eth_rx_burst(
+      parts.port, 0, mbufs.data(), static_cast<std::uint16_t>(std::min(space.size(), burst)));
   std::size_t kept = 0;
   for (std::size_t i = 0; i < got; ++i) {
     Packet packet{mbufs.at(i)};
@@ -350,25 +351,30 @@ int Device::fd() const {
   return parts_->interrupt >= 0 ? parts_->interrupt : parts_->timer.get();
 }
 
-bool Device::settle() {
+Device::Settled Device::settle() {
   const auto& parts = *parts_;
   if (parts.socket >= 0) {
+    // Reading the error takes it away; left there, it would wake us for ever.
     int error{};
     socklen_t size = sizeof error;
-    ::getsockopt(parts.socket, SOL_SOCKET, SO_ERROR, &error, &size);  // reading it takes it away
-    return false;
+    ::getsockopt(parts.socket, SOL_SOCKET, SO_ERROR, &error, &size);
+    return error == 0 ? Settled::quiet : Settled::complained;
   }
   std::uint64_t ticks{};
   [[maybe_unused]] const auto got = ::read(fd(), &ticks, sizeof ticks);
-  if (parts.interrupt < 0) return false;
+  if (parts.interrupt < 0) return Settled::quiet;
   ::rte_eth_dev_rx_intr_enable(parts.port, 0);
-  return true;
+  return Settled::look_again;
 }
 
 bool Device::carries() const {
   if (parts_->watch) return parts_->watch->carries();
   rte_eth_link link{};
   return ::rte_eth_link_get_nowait(parts_->port, &link) == 0 && link.link_status != 0;
+}
+
+bool Device::exists() const {
+  return !parts_->watch || parts_->watch->exists();
 }
 
 int Device::carrier_fd() const {

@@ -98,19 +98,25 @@ class Device {
   [[nodiscard]] DeviceCounters counters() const;
   /// Whether something could arrive.
   [[nodiscard]] bool carries() const;
+  /// False: its interface was removed; nothing can bring this device back.
+  [[nodiscard]] bool exists() const;
 
   // --- one thread at a time
-  /// How many frames were put into `space`.
-  [[nodiscard]] std::size_t receive(std::span<Packet, burst> space);
+  /// How many frames were put into `space`, of which `burst` at most is used.
+  [[nodiscard]] std::size_t receive(std::span<Packet> space);
   /// Whether a frame could be received, had the device room for it: else all its packets are in
   /// use.
   [[nodiscard]] bool has_room() const;
   /// To be polled for reading, level-triggered.
   [[nodiscard]] int fd() const;
-  /// After `receive` found nothing and before sleeping on `fd()`: makes it quiet until there is
-  /// something. True: look once more, something may have come meanwhile. What the socket
-  /// complained about (interface down) is forgotten.
-  [[nodiscard]] bool settle();
+  enum class Settled : std::uint8_t {
+    quiet,       ///< `fd()` will tell
+    look_again,  ///< too, but something may have come meanwhile
+    complained,  ///< as quiet; the interface went down, or away
+  };
+  /// After `receive` found nothing and before sleeping on `fd()`: makes that quiet until there is
+  /// something.
+  [[nodiscard]] Settled settle();
   /// Readable when `carries()` may have changed; -1: it must be asked now and then.
   [[nodiscard]] int carrier_fd() const;
   void settle_carrier();

@@ -75,6 +75,7 @@ inline constexpr std::size_t datagram_ring_bytes = 4U << 20U;  ///< each way: 64
 inline constexpr std::size_t datagram_memory_bytes =
     16U << 20U;  ///< received and in use; half as much again for those to send
 inline constexpr std::size_t uplink_ring_bytes = 1U << 20U;  ///< each way: 512 usual frames
+inline constexpr auto stale_interface = 1s;  ///< one of a killed process is gone after that
 
 // --- security
 inline constexpr std::size_t shared_key_bytes = 32;  ///< at least, of the pre-shared key's file

@@ -36,13 +36,18 @@ void LinkWatch::drain() {
   }
 }
 
-bool LinkWatch::carries() const {
+std::optional<int> LinkWatch::flags() const {
   ifreq request{};
   std::copy_n(interface_.begin(), std::min(interface_.size(), std::size_t{IFNAMSIZ - 1}),
               std::begin(request.ifr_name));
   // SAFETY: reads and writes an ifreq.
-  if (::ioctl(control_.get(), SIOCGIFFLAGS, &request) != 0) return false;
-  return (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+  if (::ioctl(control_.get(), SIOCGIFFLAGS, &request) != 0) return std::nullopt;
+  return request.ifr_flags;
+}
+
+bool LinkWatch::carries() const {
+  const int set = flags().value_or(0);
+  return (set & IFF_UP) != 0 && (set & IFF_RUNNING) != 0;
 }
 
 }  // namespace understudy

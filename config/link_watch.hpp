@@ -2,6 +2,7 @@
 // watches the network namespace of the thread that opened it.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "config/result.hpp"
@@ -20,9 +21,11 @@ class LinkWatch {
 
   /// Up, and its cable is plugged in. False for ever when the interface was removed.
   [[nodiscard]] bool carries() const;
+  [[nodiscard]] bool exists() const { return flags().has_value(); }
 
  private:
   LinkWatch() = default;
+  [[nodiscard]] std::optional<int> flags() const;
   std::string interface_;
   UniqueFd news_;
   UniqueFd control_;

@@ -210,7 +210,7 @@ void DpdkPort::sleep(DatagramEvents& events) {
     std::this_thread::sleep_for(limits::device_poll);
     return;
   }
-  if (device_->settle() && receive(events)) return;
+  if (device_->settle() == dpdk::Device::Settled::look_again && receive(events)) return;
   std::array<epoll_event, 3> happened{};
   const int count = ::epoll_wait(epoll_.get(), happened.data(), static_cast<int>(happened.size()),
                                  longest_sleep());
