@@ -11,6 +11,7 @@
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
+#include "netbuffer/dpdk_uplink.hpp"
 #include "netbuffer/host_interface.hpp"
 #include "netbuffer/tap_uplink.hpp"
 
@@ -22,6 +23,14 @@ struct Network {
   hypervisor::QemuMachine::Wiring wiring;
 };
 
+Result<std::unique_ptr<netbuffer::Uplink>> open_uplink(const std::string& name,
+                                                       const config::Nic& nic,
+                                                       const netbuffer::MacAddress& mac) {
+  if (!nic.device().empty()) return netbuffer::open_dpdk_nic(nic.device());
+  if (nic.uplink() == config::DPDK) return netbuffer::open_dpdk_uplink(name, nic.bridge(), mac);
+  return netbuffer::open_tap(name, nic.bridge(), mac);
+}
+
 Result<Network> wire(const config::Guest& guest) {
   Network network;
   for (int i = 0; i < guest.nic_size(); ++i) {
@@ -29,7 +38,7 @@ Result<Network> wire(const config::Guest& guest) {
     network.wiring.nics.push_back(std::move(ends.second));
     UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
     const auto name = netbuffer::uplink_name(guest.name(), static_cast<std::size_t>(i));
-    UNDERSTUDY_TRY(auto uplink, netbuffer::open_tap(name, guest.nic(i).bridge(), mac));
+    UNDERSTUDY_TRY(auto uplink, open_uplink(name, guest.nic(i), mac));
     network.nics.push_back({std::move(ends.first), mac, std::move(uplink)});
   }
   return network;

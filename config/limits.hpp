@@ -61,7 +61,9 @@ inline constexpr std::size_t sync_passes =
 
 // --- DPDK
 inline constexpr std::size_t interface_name_bytes = 16;  ///< the kernel's IFNAMSIZ, with its zero
-inline constexpr std::size_t ring_slots_min = 32;        ///< of an AF_PACKET ring, each way
+inline constexpr std::uint32_t mtu_max = 65'535;
+inline constexpr std::uint32_t processors = 1024;  ///< of a host, glibc's CPU_SETSIZE
+inline constexpr std::size_t ring_slots_min = 32;  ///< of an AF_PACKET ring, each way
 inline constexpr std::size_t ring_slots_max = 1024;
 inline constexpr std::size_t device_packets = 4096;   ///< in use at once, however small they are
 inline constexpr int packet_socket_bytes = 64 << 20;  ///< sent and not freed by the kernel
