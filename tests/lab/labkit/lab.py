@@ -70,7 +70,8 @@ class Lab:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name None is --no-guest. guest_settings are fields of GuestPlan (memory_mib, beacon_ms,
-        interval_ms, nic, ...). The guest is built if needed but not started: `understudy start`.
+        interval_ms, nic, ...; the environment's UNDERSTUDY_UPLINK is the default of `uplink`). The
+        guest is built if needed but not started: `understudy start`.
         """
         require_root_and_programs()
         names = host_names(hosts)
@@ -79,6 +80,7 @@ class Lab:
                 raise LabError(f"lab {self.name!r} is up already, or its rest is: lab down")
             if guest_name:
                 files = guest.build(guest_name, self.say)
+                guest_settings.setdefault("uplink", os.environ.get("UNDERSTUDY_UPLINK", "tap"))
                 guest_plan = GuestPlan(name=guest_name, kernel=str(files / "vmlinuz"),
                                        initrd=str(files / "initrd"), **guest_settings)
             else:

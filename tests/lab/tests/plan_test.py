@@ -57,6 +57,11 @@ class Files(unittest.TestCase):
         self.assertNotIn("guest", witness)
         self.assertIn('model: "e1000"', self.plan.understudy_conf("b"))
 
+    def test_the_uplink_is_the_guests(self):
+        self.assertIn("uplink: TAP", self.plan.understudy_conf("a"))
+        self.plan.guest.uplink = "dpdk"
+        self.assertIn("uplink: DPDK", self.plan.understudy_conf("b"))
+
     def test_corosync_wants_one_key_per_line(self):
         for line in self.plan.corosync_conf().splitlines():
             self.assertLessEqual(line.count(":"), 1, line)
