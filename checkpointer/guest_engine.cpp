@@ -11,6 +11,8 @@
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
+#include "netbuffer/dpdk_uplink.hpp"
+#include "netbuffer/host_interface.hpp"
 #include "netbuffer/tap_uplink.hpp"
 
 namespace understudy::checkpointer {
@@ -21,14 +23,22 @@ struct Network {
   hypervisor::QemuMachine::Wiring wiring;
 };
 
+Result<std::unique_ptr<netbuffer::Uplink>> open_uplink(const std::string& name,
+                                                       const config::Nic& nic,
+                                                       const netbuffer::MacAddress& mac) {
+  if (!nic.device().empty()) return netbuffer::open_dpdk_nic(nic.device());
+  if (nic.uplink() == config::DPDK) return netbuffer::open_dpdk_uplink(name, nic.bridge(), mac);
+  return netbuffer::open_tap(name, nic.bridge(), mac);
+}
+
 Result<Network> wire(const config::Guest& guest) {
   Network network;
   for (int i = 0; i < guest.nic_size(); ++i) {
     UNDERSTUDY_TRY(auto ends, netbuffer::connect_nic());
     network.wiring.nics.push_back(std::move(ends.second));
     UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
-    const auto name = netbuffer::tap_name(guest.name(), static_cast<std::size_t>(i));
-    UNDERSTUDY_TRY(auto uplink, netbuffer::open_tap(name, guest.nic(i).bridge(), mac));
+    const auto name = netbuffer::uplink_name(guest.name(), static_cast<std::size_t>(i));
+    UNDERSTUDY_TRY(auto uplink, open_uplink(name, guest.nic(i), mac));
     network.nics.push_back({std::move(ends.first), mac, std::move(uplink)});
   }
   return network;

@@ -61,6 +61,25 @@ inline constexpr std::size_t sync_passes =
 
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
 inline constexpr auto link_test_longest = 15s;  ///< echoes and all
+// --- DPDK
+inline constexpr std::size_t interface_name_bytes = 16;  ///< the kernel's IFNAMSIZ, with its zero
+inline constexpr std::uint32_t mtu_max = 65'535;
+inline constexpr std::uint32_t processors = 1024;  ///< of a host, glibc's CPU_SETSIZE
+inline constexpr std::size_t ring_slots_min = 32;  ///< of an AF_PACKET ring, each way
+inline constexpr std::size_t ring_slots_max = 1024;
+inline constexpr std::size_t device_packets = 4096;   ///< in use at once, however small they are
+inline constexpr int packet_socket_bytes = 64 << 20;  ///< sent and not freed by the kernel
+inline constexpr auto device_poll = 200us;   ///< between looks at a device that cannot wake us
+inline constexpr auto device_spin = 20us;    ///< a look is cheaper than sleeping, after work
+inline constexpr auto device_kick = 1ms;     ///< between attempts to send what is stuck
+inline constexpr auto carrier_poll = 100ms;  ///< where the kernel does not tell of it
+inline constexpr std::uint32_t dpdk_memory_mib_min = 32;
+inline constexpr std::uint32_t dpdk_memory_mib_max = 4096;
+inline constexpr std::size_t datagram_ring_bytes = 4U << 20U;  ///< each way: 64 of the largest
+inline constexpr std::size_t datagram_memory_bytes =
+    16U << 20U;  ///< received and in use; half as much again for those to send
+inline constexpr std::size_t uplink_ring_bytes = 1U << 20U;  ///< each way: 512 usual frames
+inline constexpr auto stale_interface = 1s;  ///< one of a killed process is gone after that
 
 // --- security
 inline constexpr std::size_t shared_key_bytes = 32;  ///< at least, of the pre-shared key's file
@@ -106,7 +125,7 @@ inline constexpr auto control_reply =
     120s;  ///< a command's longest time, full synchronisation included
 
 static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages travel in a frame");
-static_assert(frame_bytes <= 61'440 - 66 - 14, "a frame must fit the largest af_packet slot");
+static_assert(frame_bytes <= 61'440 - 66 - 4 - 16, "a frame must fit the largest af_packet slot");
 static_assert(ack_every_frames * 4 <= frames_in_flight, "acks come long before the window closes");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");

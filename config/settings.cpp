@@ -12,6 +12,7 @@
 #include <google/protobuf/text_format.h>
 #include <xxhash.h>
 
+#include "config/dpdk_spec.hpp"
 #include "config/limits.hpp"
 
 namespace understudy {
@@ -109,6 +110,18 @@ bool valid_mac(const std::string& mac) {
   return (std::stoi(mac.substr(0, 2), nullptr, 16) & 1) == 0;  // the group bit: not a station
 }
 
+void examine_nic_device(const Examined<config::Nic>& nic) {
+  if (const auto device = dpdk::parse_device(nic.value.device()); !device) {
+    nic.complain("device", device.error().message);
+  }
+  if (nic.value.uplink() != config::DPDK) {
+    nic.complain("device", "a device of its own needs uplink: DPDK");
+  }
+  if (!nic.value.bridge().empty()) {
+    nic.complain("bridge", "a device of its own is not on a bridge; give one of the two");
+  }
+}
+
 void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std::size_t number) {
   auto& value = nic.value;
   if (value.model().empty()) value.set_model("virtio-net-pci");
@@ -122,7 +135,8 @@ void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std
     nic.complain("mac", fmt::format("'{}' is not a station's address; write it like {}",
                                     value.mac(), derived_mac(guest, number)));
   }
-  if (value.bridge().empty() || value.bridge().size() > 15) {
+  if (!value.device().empty()) return examine_nic_device(nic);
+  if (value.bridge().empty() || value.bridge().size() >= limits::interface_name_bytes) {
     nic.complain("bridge", "name the host's bridge that carries this network (at most 15 letters)");
   }
 }
@@ -172,6 +186,24 @@ void examine_guest(const Examined<config::Guest>& guest) {
                 static_cast<std::size_t>(i));
   }
   examine_protection(guest.nested(*value.mutable_protection(), "protection"));
+}
+
+void examine_dpdk(const Examined<config::Dpdk>& dpdk) {
+  auto& value = dpdk.value;
+  if (value.mtu() == 0) value.set_mtu(1500);
+  if (value.memory_mib() == 0) value.set_memory_mib(64);
+  if (!value.replication_device().empty()) {
+    if (const auto device = dpdk::parse_device(value.replication_device()); !device) {
+      dpdk.complain("replication_device", device.error().message);
+    }
+  }
+  if (value.polling() == config::POLL && !value.has_core()) {
+    dpdk.complain("core", "polling takes a whole processor; give the number of one");
+  }
+  if (value.has_core()) dpdk.number("core", value.core(), 0, limits::processors - 1);
+  dpdk.number("mtu", value.mtu(), 576, limits::mtu_max);
+  dpdk.number("memory_mib", value.memory_mib(), limits::dpdk_memory_mib_min,
+              limits::dpdk_memory_mib_max);
 }
 
 void examine_host(const Examined<config::Host>& host) {
@@ -235,6 +267,7 @@ void examine(const Examined<config::Config>& config) {
   }
   examine_cluster(config);
   examine_security(config);
+  examine_dpdk(config.nested(*value.mutable_dpdk(), "dpdk"));
 
   std::set<std::string> guests;
   for (int i = 0; i < value.guest_size(); ++i) {

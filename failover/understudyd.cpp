@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include "config/dpdk_runtime.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
 #include "failover/node.hpp"
@@ -39,6 +40,7 @@ Result<> run(const std::string& file) {
   log::configure(level_of(settings.config().log_level()), settings.this_host().name());
   const bool keeps_guests = !settings.this_host().replication_address().empty();
   if (keeps_guests) UNDERSTUDY_CHECK(hypervisor::check_host());
+  dpdk::configure({settings.config().dpdk().memory_mib()});
   // Inherited by every thread: checkpoints and the cluster go before other work on this host.
   if (!ask_for_real_time())
     log::warning("priority.refused", {log::kv("remedy", "give understudyd CAP_SYS_NICE")});

@@ -1,6 +1,7 @@
 #include "hypervisor/child_process.hpp"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -65,6 +66,9 @@ struct ChildPlan {
     ::dup2(null, STDIN_FILENO);
     ::dup2(null, STDOUT_FILENO);
     ::dup2(plan.errors, STDERR_FILENO);
+    // Libraries open descriptors that are not close-on-exec: one of DPDK's would keep a guest's
+    // network alive after the daemon.
+    ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
     for (const int fd : plan.inherited) ::fcntl(fd, F_SETFD, 0);
     ::execvpe(plan.command[0], plan.command, plan.environment);
   }

@@ -3,20 +3,14 @@
 // Documentation/networking/tuntap.rst, netdevice(7).
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "config/result.hpp"
 #include "netbuffer/mac_address.hpp"
 #include "netbuffer/uplink.hpp"
 
 namespace understudy::netbuffer {
-
-/// A valid interface name (at most 15 characters) for NIC number `nic` of a guest: "us-" with the
-/// guest's name when that fits, else with its start and a hash.
-[[nodiscard]] std::string tap_name(std::string_view guest, std::size_t nic);
 
 /// Makes the tap, puts it on the bridge and sets it up. `mac` is the guest's; the tap itself gets
 /// another, which a bridge will not take for its own. Errors name the bridge, the tap or the

@@ -13,7 +13,7 @@ from pathlib import Path
 from . import guest, namespaces
 from .host import COROSYNC, DAEMON
 from .lab import Lab
-from .plan import LabError
+from .plan import UPLINKS, LabError
 from .shell import interruption
 
 HELP = """\
@@ -23,15 +23,16 @@ lab - hosts made of namespaces on this machine, wired as a small Understudy clus
 
 Whole lab
     up [--hosts N]                    hosts a, b, ... and the witness w (N in all, default 3), a client,
-                                      two networks; returns when Corosync is quorate on every host
+                                      three networks; returns when Corosync is quorate on every host
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
        [--no-daemon]                  Corosync only, no understudyd
        [--clear]                      no key: checkpoints travel in clear text
        [--bin DIR]                    where understudyd and understudy are; default $UNDERSTUDY_BIN or
                                       build/release/bin
-       [--memory MIB] [--interval MS] [--beacon MS] [--nic MODEL]
+       [--memory MIB] [--interval MS] [--beacon MS] [--nic MODEL] [--uplink tap|dpdk]
                                       the guest: RAM (1024), longest epoch (25), interval of its UDP
                                       beacon (5, 0 is off), network card (virtio-net-pci, e1000, rtl8139)
+                                      and what moves its packets (tap)
     down [--all]                      removes everything of it, also after a crash; --all: of every lab
     status [--json]                   hosts, processes, membership, cuts
     list                              names of the labs on this machine
@@ -54,7 +55,7 @@ Faults
     freeze HOST                       SIGSTOP to all its processes
     thaw [HOST]                       SIGCONT to the host's, or to every host's
     cut X [Y] [--one-way]             nothing passes between X and Y (X and everyone) on the cluster
-        [--network cluster|guest|all] network; --one-way: only from X to Y. Y may be `client`
+        [--network cluster|guest|all] and replication networks; --one-way: only from X to Y. Y may be `client`
     heal                              takes back every cut
     link HOST --rate RATE             limits the host's cluster cable, like 200mbit; `off` lifts it
 
@@ -92,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
             arg("--no-daemon", action="store_true"), arg("--clear", action="store_true"),
             arg("--bin", type=Path),
             arg("--memory", type=int, default=1024), arg("--interval", type=int, default=25),
-            arg("--beacon", type=int, default=5), arg("--nic", default="virtio-net-pci"))
+            arg("--beacon", type=int, default=5), arg("--nic", default="virtio-net-pci"),
+            arg("--uplink", choices=UPLINKS, default="tap"))
     command("down", arg("--all", action="store_true"))
     command("status", arg("--json", action="store_true"))
     command("list")
@@ -125,7 +127,7 @@ def do_up(lab: Lab, o) -> int:
     lab.up(hosts=o.hosts, guest_name=None if o.no_guest else "pg", daemon=not o.no_daemon,
            binaries=o.bin, encrypted=not o.clear,
            **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
-                                     "beacon_ms": o.beacon, "nic": o.nic}))
+                                     "beacon_ms": o.beacon, "nic": o.nic, "uplink": o.uplink}))
     return 0
 
 

@@ -73,7 +73,9 @@ class Lab:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name None is --no-guest; encrypted False leaves replication in clear text. guest_settings
-        are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...). The guest is built if needed but not started: `understudy start`.
+        are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
+        UNDERSTUDY_UPLINK is the default of `uplink`). The guest is built if needed but not started:
+        `understudy start`.
         """
         require_root_and_programs()
         names = host_names(hosts)
@@ -82,6 +84,7 @@ class Lab:
                 raise LabError(f"lab {self.name!r} is up already, or its rest is: lab down")
             if guest_name:
                 files = guest.build(guest_name, self.say)
+                guest_settings.setdefault("uplink", os.environ.get("UNDERSTUDY_UPLINK", "tap"))
                 guest_plan = GuestPlan(name=guest_name, kernel=str(files / "vmlinuz"),
                                        initrd=str(files / "initrd"), **guest_settings)
             else:

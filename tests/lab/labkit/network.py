@@ -1,4 +1,4 @@
-"""The lab's wires: two bridges in the switch namespace, a cable per host and network.
+"""The lab's wires: three bridges in the switch namespace, a cable per host and network.
 
 Everything is done with `ip`, `nft`, `tc` and `ethtool` inside the lab's own namespaces. A cable is pulled
 at the switch (the port goes down); a path between two hosts is cut in the switch, so whatever a host
@@ -8,11 +8,13 @@ sends with, sockets or raw frames, it is lost on the way.
 import re
 
 from . import namespaces
-from .plan import CLIENT, CLIENT_ADDRESS, CLUSTER_BRIDGE, GUEST_BRIDGE, LabError, Plan
+from .plan import (CLIENT, CLIENT_ADDRESS, CLUSTER_BRIDGE, GUEST_BRIDGE, REPLICATION_BRIDGE,
+                   REPLICATION_MTU, WITNESS, LabError, Plan)
 from .shell import run
 
 RATE = re.compile(r"[1-9][0-9]*(kbit|mbit|gbit)")
-PORTS = {"cluster": ("cl",), "guest": ("gu",), "all": ("cl", "gu")}
+# Checkpoints travel on the cluster network or on their own: a cut of the first takes both.
+PORTS = {"cluster": ("cl", "re"), "guest": ("gu",), "all": ("cl", "re", "gu")}
 
 
 class Network:
@@ -22,7 +24,7 @@ class Network:
 
     def build(self) -> None:
         namespaces.create(self.switch)
-        for bridge in (CLUSTER_BRIDGE, GUEST_BRIDGE):
+        for bridge in (CLUSTER_BRIDGE, GUEST_BRIDGE, REPLICATION_BRIDGE):
             self._ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
             self._ip("link", "set", bridge, "up")
         run("ip", "netns", "exec", self.switch, "nft",
@@ -36,13 +38,13 @@ class Network:
         self._inside(CLIENT, "link", "set", "eth0", "up")
 
     def cables(self, host: str, state: str) -> None:
-        """Puts both cables of the host `up` or `down`, in one step."""
+        """Puts all cables of the host `up` or `down`, in one step."""
         run("ip", "-n", self.switch, "-batch", "-",
-            text=f"link set cl-{host} {state}\nlink set gu-{host} {state}\n")
+            text="".join(f"link set {kind}-{host} {state}\n" for kind in self._kinds(host)))
 
     def cables_up(self, host: str) -> bool:
         return all("state UP" in run("ip", "-n", self.switch, "-o", "link", "show", f"{kind}-{host}")
-                   for kind in ("cl", "gu"))
+                   for kind in self._kinds(host))
 
     def cut(self, source: str, target: str, one_way: bool = False, network: str = "cluster") -> None:
         """Nothing from source reaches target any more and, unless one_way, the reverse."""
@@ -79,6 +81,9 @@ class Network:
         namespaces.create(self.plan.namespace(host))
         self._cable(f"cl-{host}", CLUSTER_BRIDGE, host, "cl0")
         self._cable(f"gu-{host}", GUEST_BRIDGE, host, "up0")
+        if host != WITNESS:
+            self._cable(f"re-{host}", REPLICATION_BRIDGE, host, "repl0", REPLICATION_MTU)
+            self._inside(host, "link", "set", "repl0", "up")
         self._inside(host, "addr", "add", f"{self.plan.address(host)}/24", "dev", "cl0")
         self._inside(host, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0",
                      "forward_delay", "0")
@@ -86,10 +91,15 @@ class Network:
         for device in ("cl0", "up0", "br0"):
             self._inside(host, "link", "set", device, "up")
 
-    def _cable(self, port: str, bridge: str, place: str, device: str) -> None:
+    @staticmethod
+    def _kinds(host: str) -> tuple[str, ...]:
+        return ("cl", "gu") if host == WITNESS else ("cl", "gu", "re")
+
+    def _cable(self, port: str, bridge: str, place: str, device: str, mtu: int = 1500) -> None:
+        """A bridge takes the smallest MTU of its ports."""
         namespace = self.plan.namespace(place)
-        run("ip", "link", "add", port, "netns", self.switch, "type", "veth", "peer", "name", device,
-            "netns", namespace)
+        run("ip", "link", "add", port, "mtu", str(mtu), "netns", self.switch, "type", "veth", "peer",
+            "name", device, "mtu", str(mtu), "netns", namespace)
         if bridge == GUEST_BRIDGE:
             # As on a real wire: whole checksums and no frame larger than the MTU. A veth leaves both to
             # a device that never comes, and a guest rightly drops such frames.

@@ -2,7 +2,8 @@
 
     cluster network 10.77.0.0/24   Corosync and checkpoints; host number N has 10.77.0.N on `cl0`
     guest network   10.78.0.0/24   each host's bridge `br0`, uplinked by `up0`; the client is 10.78.0.100
-    switch          a namespace with a bridge per network; port `cl-X` and `gu-X` lead to host X
+    replication     no addresses, MTU 65535: frames between the hosts' `repl0`, the witness excepted
+    switch          a namespace with a bridge per network; ports `cl-X`, `gu-X`, `re-X` lead to host X
 
 The addresses exist only inside the lab's namespaces, so labs with different names do not meet.
 """
@@ -13,7 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 PREFIX = "us-"
-CLUSTER_BRIDGE, GUEST_BRIDGE = "br-cluster", "br-guest"
+CLUSTER_BRIDGE, GUEST_BRIDGE, REPLICATION_BRIDGE = "br-cluster", "br-guest", "br-repl"
+REPLICATION_MTU = 65535
+UPLINKS = ("tap", "dpdk")
 CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
 GUEST_ADDRESS = "10.78.0.10"
 REPLICATION_PORT = 7400
@@ -53,6 +56,7 @@ class GuestPlan:
     memory_mib: int = 1024
     vcpus: int = 1
     nic: str = "virtio-net-pci"
+    uplink: str = "tap"  # or dpdk
     interval_ms: int = 25
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
@@ -125,13 +129,15 @@ class Plan:
             lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address} }}')
         if self.key:
             lines.append(f'security {{ psk_file: "{KEY_IN_HOST}" }}')
+        if host != WITNESS:
+            lines.append('dpdk { replication_device: "repl0" }')
         if self.guest and host != WITNESS:
             guest = self.guest
             lines += [
                 "guest {", f'  name: "{guest.name}"', f"  memory_mib: {guest.memory_mib}",
                 f"  vcpus: {guest.vcpus}", "  boot {", f'    kernel: "{guest.kernel}"',
                 f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
-                f'  nic {{ model: "{guest.nic}" bridge: "br0" }}',
+                f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} }}',
                 f'  console_log: "/var/log/{guest.name}.console"',
                 f"  protection {{ interval_ms: {guest.interval_ms} }}", "}"]
         return "\n".join(lines + self.extra) + "\n"

@@ -64,6 +64,11 @@ class Files(unittest.TestCase):
             self.assertIn(f'security {{ psk_file: "{KEY_IN_HOST}" }}', self.plan.understudy_conf(host))
         self.assertNotIn(self.plan.key, self.plan.understudy_conf("a"))
 
+    def test_the_uplink_is_the_guests(self):
+        self.assertIn("uplink: TAP", self.plan.understudy_conf("a"))
+        self.plan.guest.uplink = "dpdk"
+        self.assertIn("uplink: DPDK", self.plan.understudy_conf("b"))
+
     def test_corosync_wants_one_key_per_line(self):
         for line in self.plan.corosync_conf().splitlines():
             self.assertLessEqual(line.count(":"), 1, line)

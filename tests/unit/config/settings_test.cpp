@@ -71,6 +71,29 @@ TEST_CASE("errors name file, line, field and what would be right") {
              Contains("u.conf:4: Host.node_id: 1 stands twice"));
 }
 
+TEST_CASE("DPDK has its defaults, and its errors") {
+  const auto settings = Settings::parse(good, "u.conf");
+  REQUIRE(settings);
+  CHECK(settings->config().dpdk().memory_mib() == 64);
+  CHECK(settings->config().dpdk().polling() == config::SLEEP);
+  CHECK(settings->find_guest("pg")->nic(0).uplink() == config::TAP);
+  CHECK(Settings::parse(replaced("bridge: \"br0\"", "bridge: \"br0\" uplink: DPDK"), "u.conf"));
+  CHECK(Settings::parse(replaced("bridge: \"br0\"", "device: \"0000:3b:00.1\" uplink: DPDK"),
+                        "u.conf"));
+  CHECK_THAT(complaint(replaced("bridge: \"br0\"", "device: \"eth1\"")),
+             Contains("u.conf:10: Nic.device") && Contains("uplink: DPDK"));
+  CHECK_THAT(
+      complaint(replaced("bridge: \"br0\"", "device: \"eth1\" bridge: \"br0\" uplink: DPDK")),
+      Contains("u.conf:10: Nic.bridge") && Contains("one of the two"));
+  CHECK(Settings::parse(good + "dpdk { replication_device: \"repl0\" polling: POLL core: 0 }",
+                        "u.conf"));
+  CHECK_THAT(complaint(good + "dpdk { polling: POLL }"), Contains("u.conf:12: Dpdk.core"));
+  CHECK_THAT(complaint(good + "dpdk { core: 5000 memory_mib: 1 mtu: 70000 }"),
+             Contains("Dpdk.core") && Contains("Dpdk.memory_mib") && Contains("Dpdk.mtu"));
+  CHECK_THAT(complaint(good + "dpdk { replication_device: \"a/b\" }"),
+             Contains("Dpdk.replication_device: 'a/b' is not a device") && Contains("repl0"));
+}
+
 TEST_CASE("a field that is missing is placed where its message begins") {
   CHECK_THAT(complaint(replaced("bridge: \"br0\"", "")), Contains("u.conf:10: Nic.bridge"));
   CHECK_THAT(complaint(replaced("name: \"w\" ", "")), Contains("u.conf:5: Host.name"));

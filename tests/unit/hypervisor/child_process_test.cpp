@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "config/unique_fd.hpp"
+
 using namespace understudy;
 using namespace understudy::hypervisor;
 
@@ -23,6 +25,17 @@ TEST_CASE("a child that talks without end does not wait for us") {
       ChildProcess::start({{"sh", "-c", "head -c 10000000 /dev/zero >&2; exit 0"}, {}, {}});
   REQUIRE(child);
   CHECK(child->wait(seconds{10}));
+}
+
+TEST_CASE("a child gets the descriptors that it was given, and no others") {
+  const UniqueFd given{::dup(STDERR_FILENO)};
+  const UniqueFd leaked{::dup(STDERR_FILENO)};  // neither is close-on-exec
+  const auto line = fmt::format("for f in {} {}; do [ ! -e /proc/self/fd/$f ] || echo $f >&2; done",
+                                given.get(), leaked.get());
+  auto child = ChildProcess::start({{"sh", "-c", line}, {}, {given.get()}});
+  REQUIRE(child);
+  CHECK(child->wait(seconds{5}));
+  CHECK(child->complaints() == fmt::format("{}", given.get()));
 }
 
 TEST_CASE("kill ends a child that ignores SIGTERM") {

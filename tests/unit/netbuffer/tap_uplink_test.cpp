@@ -20,6 +20,7 @@
 #include "config/limits.hpp"
 #include "config/unique_fd.hpp"
 #include "netbuffer/announcement.hpp"
+#include "netbuffer/host_interface.hpp"
 
 using namespace understudy;
 using namespace understudy::netbuffer;
@@ -75,13 +76,13 @@ bool receives(Uplink& uplink, std::span<const std::byte> wanted) {
 
 }  // namespace
 
-TEST_CASE("a tap's name fits the kernel and tells guests and NICs apart") {
-  CHECK(tap_name("pg", 0) == "us-pg-0");
+TEST_CASE("an uplink's name fits the kernel and tells guests and NICs apart") {
+  CHECK(uplink_name("pg", 0) == "us-pg-0");
   std::set<std::string> names;
   for (const char* guest : {"pg", "pg2", "a-guest-with-a-long-name", "a-guest-with-a-long-name2",
                             "a-guest-with-another-name"}) {
     for (std::size_t nic = 0; nic < limits::nics_per_guest; ++nic) {
-      const auto name = tap_name(guest, nic);
+      const auto name = uplink_name(guest, nic);
       CHECK(name.size() < IFNAMSIZ);
       names.insert(name);
     }

@@ -1,0 +1,318 @@
+// Two ports in one process, each in its own network namespace, a veth cable between them.
+#include "replication/dpdk_port.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+#include "config/clock.hpp"
+#include "config/limits.hpp"
+#include "tests/integration/dpdk/two_networks.hpp"
+
+using namespace understudy;
+using namespace understudy::replication;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+using understudy::testing::Network;
+using understudy::testing::TwoNetworks;
+
+namespace {
+
+const bool ready = (testing::skip_without_networks(), true);
+
+/// Keeps what comes until it is told to forget it.
+class Inbox : public DatagramEvents {
+ public:
+  struct Arrived {
+    HostAddress from;
+    DatagramPointer datagram;
+    TimePoint when;
+  };
+
+  void on_datagram(const HostAddress& from, DatagramPointer datagram) override {
+    const auto when = now();
+    const std::lock_guard lock{mutex_};
+    arrived_.push_back({from, std::move(datagram), when});
+    ++count_;
+    changed_.notify_all();
+  }
+  void on_carrier(bool up) override {
+    const std::lock_guard lock{mutex_};
+    carrier_ = up;
+    changed_.notify_all();
+  }
+
+  [[nodiscard]] bool wait_count(std::size_t count) {
+    return wait([&] { return count_ >= count; });
+  }
+  [[nodiscard]] bool wait_carrier(bool up) {
+    return wait([&] { return carrier_ == up; });
+  }
+  [[nodiscard]] Arrived next() {
+    REQUIRE(wait([&] { return !arrived_.empty(); }));
+    const std::lock_guard lock{mutex_};
+    auto first = std::move(arrived_.front());
+    arrived_.pop_front();
+    return first;
+  }
+
+ private:
+  template <class Condition>
+  bool wait(Condition condition) {
+    std::unique_lock lock{mutex_};
+    return changed_.wait_for(lock, 5s, condition);
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Arrived> arrived_;
+  std::size_t count_{};
+  bool carrier_{true};
+};
+
+std::unique_ptr<DatagramPort> open_in(const Network& network, DpdkPortOptions options) {
+  Result<std::unique_ptr<DatagramPort>> port = fail(ErrorKind::io, "not tried");
+  network.in([&] { port = open_dpdk_port(options); });
+  INFO((port ? "" : port.error().message));
+  REQUIRE(port);
+  return std::move(*port);
+}
+
+/// Hosts a and b, their ports started.
+struct Pair {
+  explicit Pair(std::size_t mtu, DpdkPortOptions options = {"repl0"}) : networks{mtu} {
+    a = open_in(networks.a, options);
+    b = open_in(networks.b, options);
+    a->start(at_a);
+    b->start(at_b);
+  }
+  ~Pair() {
+    a->stop();
+    b->stop();
+  }
+  Pair(const Pair&) = delete;
+  Pair& operator=(const Pair&) = delete;
+
+  TwoNetworks networks;
+  std::unique_ptr<DatagramPort> a;
+  std::unique_ptr<DatagramPort> b;
+  Inbox at_a;  // forgets its buffers before the ports go
+  Inbox at_b;
+};
+
+void fill(std::span<std::byte> bytes, std::size_t seed) {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::byte>((i * 131 + seed * 7919) >> 3U);
+  }
+}
+
+bool filled(std::span<const std::byte> bytes, std::size_t seed) {
+  std::vector<std::byte> wanted(bytes.size());
+  fill(wanted, seed);
+  return std::equal(bytes.begin(), bytes.end(), wanted.begin());
+}
+
+void send(DatagramPort& port, const HostAddress& to, std::size_t bytes, std::size_t seed) {
+  auto datagram = port.allocate();
+  REQUIRE(datagram);
+  fill(datagram->bytes().first(bytes), seed);
+  port.send(to, std::move(datagram), bytes);
+}
+
+Duration processor_time() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto of = [](timeval time) { return seconds{time.tv_sec} + microseconds{time.tv_usec}; };
+  return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+/// The share of one processor that the process takes while the test sleeps.
+double load_over(Duration span) {
+  const auto before = processor_time();
+  std::this_thread::sleep_for(span);
+  return std::chrono::duration<double>(processor_time() - before) /
+         std::chrono::duration<double>(span);
+}
+
+}  // namespace
+
+TEST_CASE("datagrams of every size arrive whole, both ways, whatever the MTU") {
+  for (const auto& [mtu, most] : {std::pair<std::size_t, std::size_t>{1500, 1498},
+                                  {9000, 8998},
+                                  {65'535, 61'440 - 66 - 4 - 16}}) {
+    CAPTURE(mtu);
+    Pair pair{mtu};
+    CHECK(pair.a->datagram_bytes() == most);
+    CHECK(pair.a->receive_room() >= 32);
+    CHECK(pair.a->address() != pair.b->address());
+    std::size_t seed = 0;
+    for (const std::size_t bytes :
+         {std::size_t{0}, std::size_t{1}, std::size_t{45}, most / 2, most}) {
+      CAPTURE(bytes);
+      send(*pair.a, pair.b->address(), bytes, ++seed);
+      send(*pair.b, every_host, bytes, seed + 100);
+      const auto there = pair.at_b.next();
+      CHECK(there.from == pair.a->address());
+      REQUIRE(there.datagram->bytes().size() == bytes);
+      CHECK(filled(there.datagram->bytes(), seed));
+      const auto back = pair.at_a.next();
+      CHECK(back.from == pair.b->address());
+      REQUIRE(back.datagram->bytes().size() == bytes);
+      CHECK(filled(back.datagram->bytes(), seed + 100));
+    }
+  }
+}
+
+TEST_CASE("a large MTU carries a whole frame of ours") {
+  const Pair pair{65'535};
+  CHECK(pair.a->datagram_bytes() >= limits::frame_bytes);
+}
+
+TEST_CASE("nothing is lost while no more than the receive room is on its way") {
+  constexpr std::size_t count = 1000;
+  Pair pair{65'535};
+  const auto window = pair.b->receive_room();
+  const auto bytes = pair.a->datagram_bytes();
+  std::atomic<std::size_t> taken{};
+  std::thread reader{[&] {
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto one = pair.at_b.next();  // given back here, on a thread that is not the port's
+      if (one.datagram->bytes().size() != bytes || !filled(one.datagram->bytes(), i)) break;
+      ++taken;
+    }
+  }};
+  const auto begin = now();
+  for (std::size_t i = 0; i < count; ++i) {
+    while (i - taken >= window && now() - begin < 30s) std::this_thread::yield();
+    send(*pair.a, pair.b->address(), bytes, i);
+  }
+  reader.join();
+  CHECK(taken == count);
+  CHECK(pair.b->counters().missed == 0);
+  CHECK(pair.b->counters().received == count);
+  CHECK(pair.a->counters().sent == count);
+}
+
+TEST_CASE("a receiver that keeps all buffers loses nothing that fits the ring, and costs nothing") {
+  Pair pair{65'535};
+  const auto kept = limits::datagram_memory_bytes / 61'440;
+  std::size_t sent = 0;
+  for (; sent < kept; ++sent) {
+    send(*pair.a, pair.b->address(), pair.a->datagram_bytes(), sent);
+    REQUIRE(pair.at_b.wait_count(sent + 1));
+  }
+  for (std::size_t i = 0; i < pair.b->receive_room(); ++i) {
+    send(*pair.a, pair.b->address(), 1000, sent++);
+  }
+  CHECK(load_over(500ms) < 0.2);
+  for (std::size_t i = 0; i < sent; ++i) {
+    const auto one = pair.at_b.next();
+    REQUIRE(filled(one.datagram->bytes(), i));
+  }
+  CHECK(pair.b->counters().missed == 0);
+}
+
+TEST_CASE("an idle port costs nothing and wakes up at once") {
+  Pair pair{65'535};
+  const auto load = load_over(2s);
+  std::vector<Duration> waits;
+  for (std::size_t i = 0; i < 300; ++i) {
+    std::this_thread::sleep_for(3ms);
+    auto datagram = pair.a->allocate();
+    REQUIRE(datagram);
+    const auto begin = now();
+    pair.a->send(pair.b->address(), std::move(datagram), 64);
+    waits.push_back(pair.at_b.next().when - begin);
+  }
+  std::sort(waits.begin(), waits.end());
+  const auto in_us = [](Duration time) {
+    return std::chrono::duration<double, std::micro>(time).count();
+  };
+  WARN("idle " << load * 100 << " % of a processor for two ports; one way p50 " << in_us(waits[150])
+               << " us, p90 " << in_us(waits[270]) << " us");
+  CHECK(load <= 0.02);
+  CHECK(in_us(waits[150]) <= 100);
+}
+
+TEST_CASE("a port that polls has a processor of its own") {
+  const auto unbound = open_dpdk_port({"repl0", DpdkIdle::poll});
+  REQUIRE_FALSE(unbound);
+  CHECK_THAT(unbound.error().message, Contains("core"));
+  Pair pair{1500, {"repl0", DpdkIdle::poll, 0}};
+  send(*pair.a, pair.b->address(), 1000, 1);
+  CHECK(filled(pair.at_b.next().datagram->bytes(), 1));
+  pair.networks.b.run("ip link set repl0 down");
+  CHECK(pair.at_b.wait_carrier(false));
+}
+
+TEST_CASE("a cable that is pulled is noticed, and plugged in again it carries") {
+  Pair pair{9000};
+  for (int i = 0; i < 2; ++i) {
+    pair.networks.b.run("ip link set repl0 down");
+    CHECK(pair.at_a.wait_carrier(false));
+    CHECK(pair.at_b.wait_carrier(false));
+    for (std::size_t k = 0; k < 300; ++k) {
+      if (auto lost = pair.a->allocate()) pair.a->send(pair.b->address(), std::move(lost), 8000);
+      if (auto lost = pair.b->allocate()) pair.b->send(pair.a->address(), std::move(lost), 8000);
+    }
+    CHECK(load_over(500ms) < 0.05);
+    pair.networks.b.run("ip link set repl0 up");
+    CHECK(pair.at_a.wait_carrier(true));
+    CHECK(pair.at_b.wait_carrier(true));
+    // What was sent meanwhile may come late; what is sent now must come.
+    for (const auto& [from, to, inbox] :
+         {std::tuple{&pair.a, &pair.b, &pair.at_b}, std::tuple{&pair.b, &pair.a, &pair.at_a}}) {
+      send(**from, (*to)->address(), 1234, 5);
+      while (inbox->next().datagram->bytes().size() != 1234) {
+      }
+    }
+  }
+}
+
+TEST_CASE("an interface that goes away is a cable that is pulled") {
+  Pair pair{1500};
+  pair.networks.b.run("ip link del repl0");
+  CHECK(pair.at_a.wait_carrier(false));
+  CHECK(pair.at_b.wait_carrier(false));
+  CHECK(load_over(300ms) < 0.05);
+  if (auto lost = pair.a->allocate()) pair.a->send(pair.b->address(), std::move(lost), 8);
+}
+
+TEST_CASE("other traffic of the interface does not reach the port") {
+  Pair pair{1500};
+  pair.networks.a.run("ip addr add 192.0.2.1/24 dev repl0");
+  pair.networks.b.run("ip addr add 192.0.2.2/24 dev repl0");
+  // Without `ping`: UDP to a port where nobody listens.
+  pair.networks.a.run(
+      "bash -c 'for i in $(seq 50); do echo hello > /dev/udp/192.0.2.2/9; done' 2>/dev/null");
+  send(*pair.a, pair.b->address(), 10, 1);
+  CHECK(filled(pair.at_b.next().datagram->bytes(), 1));
+  CHECK(pair.b->counters().received == 1);
+}
+
+TEST_CASE("a device that cannot be opened says why") {
+  const TwoNetworks networks{1500};
+  networks.a.in([] {
+    const auto absent = open_dpdk_port({"repl9"});
+    REQUIRE_FALSE(absent);
+    CHECK(absent.error().message ==
+          "interface repl9 does not exist on this host; create it or correct the configuration");
+    const auto no_nic = open_dpdk_port({"0000:7f:1f.7"});
+    REQUIRE_FALSE(no_nic);
+    CHECK_THAT(no_nic.error().message, Contains("0000:7f:1f.7") && Contains("vfio-pci"));
+    const auto no_driver = open_dpdk_port({"net_nothing,iface=repl0"});
+    REQUIRE_FALSE(no_driver);
+    CHECK_THAT(no_driver.error().message, Contains("net_nothing"));
+    CHECK_FALSE(open_dpdk_port({"not/a device"}));
+    // After all that, one that is there opens, and opens again.
+    for (int i = 0; i < 2; ++i) CHECK(open_dpdk_port({"repl0"}));
+  });
+}
