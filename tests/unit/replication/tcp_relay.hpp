@@ -5,7 +5,11 @@
 #include <future>
 #include <memory>
 #include <set>
+#include <span>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
