@@ -9,5 +9,7 @@ namespace understudy::replication {
 
 void fuzz_frame_codec(std::span<const std::byte> input);
 void fuzz_receiver(std::span<const std::byte> input);
+void fuzz_datagram_packet(std::span<const std::byte> input);
+void fuzz_datagram_machine(std::span<const std::byte> input);
 
 }  // namespace understudy::replication
