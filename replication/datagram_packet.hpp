@@ -32,7 +32,7 @@ enum class PacketKind : std::uint8_t {
   ack = 2,    ///< payload: which segments behind `acked` are held, a bit for each
   probe = 3,  ///< asks for an ack now
   close = 4,  ///< the connection is over
-  ask = 5,    ///< to every host: who is this host? Payload: its name (host_question)
+  ask = 5,    ///< to every host: who is this? Payload: cluster and host, a zero between
   here = 6,   ///< that is me
 };
 

@@ -32,6 +32,11 @@ void SimLink::close() {
   static_cast<void>(machine_->close());
 }
 
+/// Nobody asks: there is one thread.
+std::unique_ptr<Connection> SimLink::release() {
+  return nullptr;
+}
+
 void SimLink::flush() {
   if (!closed_) machine_->flush(network_.at());
 }

@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 
+#include "replication/connection.hpp"
 #include "replication/datagram_machine.hpp"
 #include "replication/link.hpp"
 #include "sim_network.hpp"
@@ -21,6 +22,8 @@ class SimLink final : public replication::Link {
   bool send_copy(std::span<const std::byte> frame) override;
   void finish() override;
   void close() override;
+  std::unique_ptr<replication::Connection> release() override;
+  replication::LinkCounters counters() override { return {}; }
   /// Without a word, as when a process is killed.
   void vanish() { closed_ = true; }
 
