@@ -22,7 +22,9 @@ std::unique_ptr<ConnectionPlace> ConnectionTable::open(const ConnectionKey& key)
   const std::lock_guard lock{mutex_};
   const bool half_open = key.side == HandshakeSide::server;
   if (half_open && half_open_ >= limits::greeting_connections) return nullptr;
-  auto inbox = std::make_shared<DatagramInbox>();
+  // Twice what may come, for acks and probes: one peer must not take all of the device's memory.
+  auto inbox = std::make_shared<DatagramInbox>(
+      std::min(2 * std::max(room_, limits::channel_first_segments), limits::inbox_datagrams));
   if (!entries_.try_emplace(key, Entry{inbox, half_open}).second) return nullptr;
   half_open_ += half_open ? 1 : 0;
   return std::make_unique<ConnectionPlace>(*this, key, std::move(inbox));

@@ -2,13 +2,11 @@
 
 #include <utility>
 
-#include "config/limits.hpp"
-
 namespace understudy::replication {
 
 void DatagramInbox::push(DatagramPointer datagram) {
   const std::lock_guard lock{mutex_};
-  if (waiting_.size() >= limits::inbox_datagrams) return;
+  if (waiting_.size() >= most_) return;
   waiting_.push_back(std::move(datagram));
   if (wake_ && !std::exchange(woken_, true)) wake_();
 }

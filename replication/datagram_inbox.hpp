@@ -16,6 +16,8 @@ class DatagramInbox {
   /// Must only hand over to a thread.
   using Wake = std::function<void()>;
 
+  explicit DatagramInbox(std::size_t most) : most_{most} {}
+
   /// Full: dropped, as the network might have done.
   void push(DatagramPointer datagram);
 
@@ -28,6 +30,7 @@ class DatagramInbox {
   void detach();
 
  private:
+  const std::size_t most_;
   std::mutex mutex_;
   std::deque<DatagramPointer> waiting_;
   Wake wake_;

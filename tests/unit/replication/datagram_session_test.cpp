@@ -17,7 +17,8 @@ const Endpoint nowhere{"192.0.2.1", 7400};
 std::shared_ptr<DatagramHost> make_host(MemoryNetwork& network, const std::string& name,
                                         LinkSecurity security = {}) {
   return std::make_shared<DatagramHost>(
-      DatagramHost::Plan{network.port(), "datagrams", "c1", name, std::move(security)});
+      DatagramHost::Plan{network.port(static_cast<std::uint8_t>(name.front())), "datagrams", "c1",
+                         name, std::move(security)});
 }
 
 /// Host "b", whose replicas are fakes.
@@ -149,6 +150,75 @@ TEST_CASE("a backup that stops is noticed at once") {
   backup->server->stop();
   REQUIRE(primary.wait_lost());
   CHECK(now() - before < limits::link_silence);
+}
+
+TEST_CASE("a backup that was restarted is noticed at once") {
+  MemoryNetwork network;
+  auto far = make_host(network, "b");
+  const auto near = make_host(network, "a");
+  auto backup = std::make_unique<Backup>(far);
+  FakePrimary primary;
+  const auto sender = open_from(near, primary);
+  REQUIRE(sender);
+  send_epoch(**sender, 1, 1);
+  REQUIRE(primary.wait_committed(1));
+  network.cut = true;  // killed: it says nothing
+  backup.reset();
+  far.reset();
+  network.cut = false;
+  far = make_host(network, "b");
+  const auto before = now();
+  Backup restarted{far};
+  REQUIRE(primary.wait_lost());
+  CHECK(now() - before < limits::link_silence);
+}
+
+TEST_CASE("a request that takes for ever over datagrams can be ended") {
+  MemoryNetwork network;
+  const auto far = make_host(network, "b");
+  const auto near = make_host(network, "a");
+  Backup backup{far};
+  FakePrimary primary;
+  const auto sender = open_from(near, primary);
+  REQUIRE(sender);
+  Request request;
+  request.set_id(FakeReplica::endless_request);
+  auto buffer = (*sender)->acquire(seconds{1});
+  REQUIRE(buffer);
+  fill(*buffer, request.SerializeAsString());
+  (*sender)->submit(std::move(*buffer), FrameType::request, Epoch{});
+  REQUIRE(backup.replica()->wait_request());
+  send_epoch(**sender, 1, 100, limits::frame_payload_bytes);  // waits meanwhile
+  std::this_thread::sleep_for(3 * limits::link_keepalive);    // pings go both ways
+  CHECK((*sender)->status().link == LinkState::up);
+  backup.server->end_session("pg", "promoted");
+  REQUIRE(primary.wait_lost());
+  CHECK(primary.lost()->message.find("promoted") != std::string::npos);
+}
+
+TEST_CASE("strangers are heard, but not too many at once") {
+  ConnectionTable table{48};
+  std::vector<std::unique_ptr<ConnectionPlace>> places;
+  const auto open = [&](std::uint64_t id) {
+    return table.open({{}, ConnectionId{id}, HandshakeSide::server});
+  };
+  for (std::uint64_t id = 1; id <= limits::greeting_connections; ++id) {
+    places.push_back(open(id));
+    REQUIRE(places.back());
+  }
+  CHECK_FALSE(open(1000));
+  CHECK(places[0]->room() == limits::channel_room_min);
+  places[0]->settle();
+  CHECK(open(1000));
+  places[1]->set_farewell({{std::byte{1}}});
+  const auto gone = places[1]->key();
+  places.clear();
+  CHECK_FALSE(table.find(gone));
+  CHECK(table.farewell(gone).has_value());
+  places.push_back(open(7));
+  REQUIRE(places[0]);
+  CHECK_FALSE(open(7));
+  CHECK(places[0]->room() == 48);
 }
 
 TEST_CASE("several guests share a network of datagrams") {

@@ -30,10 +30,8 @@ class MemoryNetwork {
   MemoryNetwork& operator=(const MemoryNetwork&) = delete;
 
   /// Outlived by the network.
-  [[nodiscard]] std::unique_ptr<DatagramPort> port() {
-    const std::lock_guard lock{mutex_};
-    const HostAddress address{2, 0, 0, 0, 0, static_cast<std::uint8_t>(++ports_made_)};
-    return std::make_unique<Port>(*this, address);
+  [[nodiscard]] std::unique_ptr<DatagramPort> port(std::uint8_t address) {
+    return std::make_unique<Port>(*this, HostAddress{2, 0, 0, 0, 0, address});
   }
 
   std::atomic<unsigned> lost{};  ///< of a thousand
@@ -136,7 +134,6 @@ class MemoryNetwork {
   std::mt19937 random_{1};
   std::deque<UnderWay> under_way_;
   std::map<HostAddress, DatagramEvents*> listening_;
-  int ports_made_{};
   bool stopped_{};
   std::thread thread_;
 };
