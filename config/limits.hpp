@@ -88,11 +88,11 @@ inline constexpr auto channel_probe_min = 2ms;
 inline constexpr auto channel_probe_max = 100ms;
 inline constexpr std::size_t channel_probes = 8;             ///< remembered until answered
 inline constexpr std::uint64_t channel_numbers = 1U << 16U;  ///< a packet may be this old or new
-inline constexpr std::size_t inbox_datagrams = 1280;         ///< of a link, not yet looked at, at most
-inline constexpr std::size_t inbox_batch = 16;               ///< looked at per turn of its thread
-inline constexpr auto port_retry = 1ms;                      ///< after a port had no free buffer
-inline constexpr auto ask_retry = 50ms;                      ///< between questions where a host is
-inline constexpr std::size_t farewells = 64;                 ///< of closed connections, said again
+inline constexpr std::size_t inbox_datagrams = 1280;  ///< of a link, not yet looked at, at most
+inline constexpr std::size_t inbox_batch = 16;        ///< looked at per turn of its thread
+inline constexpr auto port_retry = 1ms;               ///< after a port had no free buffer
+inline constexpr auto ask_retry = 50ms;               ///< between questions where a host is
+inline constexpr std::size_t farewells = 64;          ///< of closed connections, said again
 
 // --- output
 inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
