@@ -90,6 +90,30 @@ inline constexpr std::uint64_t records_per_key = 1U << 20U;
 inline constexpr std::size_t handshake_bytes = 16U << 10U;  ///< of a peer's, in all
 inline constexpr std::size_t replay_window_records = 4096;  ///< how late a datagram's record may be
 
+// --- replication over datagrams
+inline constexpr std::size_t datagram_header_bytes = 64;
+inline constexpr std::size_t datagram_tag_bytes = 16;  ///< behind the payload: AEAD or checksum
+inline constexpr std::size_t datagram_overhead = datagram_header_bytes + datagram_tag_bytes;
+inline constexpr std::size_t datagram_bytes_min = 256;    ///< a port for less is of no use
+inline constexpr std::size_t channel_segments = 1024;     ///< sent ahead of the last one delivered
+inline constexpr std::size_t channel_first_segments = 8;  ///< the same before the peer has spoken
+inline constexpr std::size_t channel_room_min = 4;        ///< however many share a port
+inline constexpr std::size_t channel_window_first = 16;   ///< packets in flight at the start ...
+inline constexpr std::size_t channel_window_min = 4;      ///< ... and however many are lost
+inline constexpr std::uint64_t channel_reordered = 3;     ///< packets overtaken by so many are lost
+inline constexpr std::size_t channel_ack_packets = 8;     ///< an ack at least this often ...
+inline constexpr auto channel_ack_delay = 1ms;            ///< ... or this late
+inline constexpr auto channel_probe_first = 50ms;         ///< while no round trip was measured
+inline constexpr auto channel_probe_min = 2ms;
+inline constexpr auto channel_probe_max = 100ms;
+inline constexpr std::size_t channel_probes = 8;             ///< remembered until answered
+inline constexpr std::uint64_t channel_numbers = 1U << 16U;  ///< a packet may be this old or new
+inline constexpr std::size_t inbox_datagrams = 1280;  ///< of a link, not yet looked at, at most
+inline constexpr std::size_t inbox_batch = 16;        ///< looked at per turn of its thread
+inline constexpr auto port_retry = 1ms;               ///< after a port had no free buffer
+inline constexpr auto ask_retry = 50ms;               ///< between questions where a host is
+inline constexpr std::size_t farewells = 64;          ///< of closed connections, said again
+
 // --- output
 inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
 inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the configured bytes
@@ -126,6 +150,15 @@ inline constexpr auto control_reply =
 
 static_assert(frame_payload_bytes >= 14 * (page_bytes + 8), "14 whole pages travel in a frame");
 static_assert(frame_bytes <= 61'440 - 66 - 4 - 16, "a frame must fit the largest af_packet slot");
+static_assert(frame_bytes + datagram_overhead <= 61'440 - 66 - 14, "... in one packet");
+static_assert(datagram_bytes_min >= datagram_overhead + channel_segments / 8, "an ack fits");
+static_assert(datagram_bytes_min >= datagram_overhead + frame_header_bytes,
+              "a frame's header is never cut");
+static_assert(channel_first_segments <= channel_segments && channel_room_min <= channel_segments);
+static_assert(channel_window_min > channel_reordered, "later packets can tell of a lost one");
+static_assert(inbox_datagrams > channel_segments, "what was allowed has room, and acks beside it");
+static_assert(channel_numbers * 2 <= records_per_key, "a number never skips a key");
+static_assert(channel_probe_max * 10 < link_silence, "a link that lives again is noticed in time");
 static_assert(ack_every_frames * 4 <= frames_in_flight, "acks come long before the window closes");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");

@@ -7,6 +7,7 @@
 
 #include "fakes.hpp"
 #include "fuzz_targets.hpp"
+#include "replication/datagram_packet.hpp"
 #include "shared_key.hpp"
 
 using namespace understudy;
@@ -29,7 +30,54 @@ void append(std::vector<std::byte>& input, FrameType type, const std::string& pa
   input.insert(input.end(), bytes.begin(), bytes.end());
 }
 
+/// A packet nearly as an honest peer would send it.
+std::vector<std::byte> packet_like(std::mt19937_64& random) {
+  const auto roll = [&random](std::uint64_t sides) { return random() % sides; };
+  PacketHeader header{.kind = static_cast<PacketKind>(1 + roll(6)),
+                      .sealed = roll(20) == 0,
+                      .answering = roll(20) == 0,
+                      .first = roll(2) == 0,
+                      .last = roll(2) == 0,
+                      .end = roll(20) == 0,
+                      .payload_bytes = static_cast<std::uint32_t>(roll(60)),
+                      .connection = ConnectionId{1 + roll(20) / 19},
+                      .number = PacketNumber{roll(20) == 0 ? random() : 1 + roll(30)},
+                      .sequence = SegmentNumber{roll(20) == 0 ? random() : roll(10)},
+                      .acked = SegmentNumber{roll(8) == 0 ? roll(20) : roll(3)},
+                      .newest = PacketNumber{roll(8) == 0 ? roll(40) : roll(3)},
+                      .limit = SegmentNumber{roll(8) == 0 ? random() : 10 + roll(10)},
+                      .delay_us = static_cast<std::uint32_t>(random())};
+  if (header.kind != PacketKind::data) header.first = header.last = header.end = false;
+  if (header.kind != PacketKind::data) header.sequence = {};
+  auto bytes = noise(random, limits::datagram_overhead + header.payload_bytes);
+  std::ranges::copy(encode_packet_header(header), bytes.begin());
+  return bytes;
+}
+
 }  // namespace
+
+TEST_CASE("packets may be any bytes") {
+  std::mt19937_64 random{3};
+  for (int round = 0; round < 20'000; ++round) {
+    auto input = round % 2 == 0 ? noise(random, random() % 200) : packet_like(random);
+    if (round % 4 == 1) input[random() % input.size()] ^= std::byte{1};
+    CHECK_NOTHROW(fuzz_datagram_packet(input));
+  }
+}
+
+TEST_CASE("a connection over datagrams takes any packets") {
+  std::mt19937_64 random{4};
+  for (int round = 0; round < 5'000; ++round) {
+    std::vector<std::byte> input;
+    for (auto packets = random() % 40; packets > 0; --packets) {
+      const auto packet = packet_like(random);
+      input.push_back(static_cast<std::byte>(random()));
+      input.push_back(static_cast<std::byte>(packet.size()));
+      input.insert(input.end(), packet.begin(), packet.end());
+    }
+    CHECK_NOTHROW(fuzz_datagram_machine(input));
+  }
+}
 
 TEST_CASE("the codec takes any bytes") {
   std::mt19937_64 random{1};

@@ -1,0 +1,79 @@
+// This host on a network of datagrams: a Transport over one DatagramPort.
+//
+// Peers are found by name: a question to every host, repeated until the one that bears the name
+// answers. Where it answered last it is asked first. Neither question nor answer is believed
+// further than that: who is at the other end is the handshake's business.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "replication/connection.hpp"
+#include "replication/connection_table.hpp"
+#include "replication/datagram_machine.hpp"
+
+namespace understudy::replication {
+
+/// Outlives all that it has made. Thread-safe; what comes is sorted on the port's thread.
+class DatagramHost final : public Transport, private DatagramEvents {
+ public:
+  struct Plan {
+    std::unique_ptr<DatagramPort> port;
+    std::string name;     ///< of the transport: "dpdk"
+    std::string cluster;  ///< questions of another one are not answered
+    std::string host;     ///< this one
+    LinkSecurity security;
+  };
+
+  explicit DatagramHost(Plan plan);
+  ~DatagramHost() override;
+  DatagramHost(const DatagramHost&) = delete;
+  DatagramHost& operator=(const DatagramHost&) = delete;
+
+  [[nodiscard]] std::string_view name() const override { return plan_.name; }
+
+  /// One listener at a time; another one is a `conflict`. `at` is only remembered: a network of
+  /// datagrams has no ports.
+  [[nodiscard]] Result<std::unique_ptr<Listener>> listen(asio::io_context& io, const Endpoint& at,
+                                                         const std::string& this_host,
+                                                         Listener::Arrived arrived) override;
+
+  [[nodiscard]] std::unique_ptr<Dialer> dialer(asio::io_context& io, const Endpoint& peer,
+                                               const std::string& to_host) override;
+
+  [[nodiscard]] DatagramPort& port() { return *plan_.port; }
+
+ private:
+  class HostListener;
+  class HostDialer;
+  /// Called on the port's thread; only hands over.
+  using Found = std::function<void(const HostAddress&)>;
+
+  void on_datagram(const HostAddress& from, DatagramPointer datagram) override;
+  void on_carrier(bool up) override;
+  void on_question(const HostAddress& from, const Packet& packet);
+  void on_answer(const HostAddress& from, const PacketHeader& header);
+  void on_stranger(const ConnectionKey& key, DatagramPointer datagram, const Packet& packet);
+  [[nodiscard]] bool offer(const ConnectionKey& key, DatagramPointer datagram);
+  void say(const HostAddress& to, PacketHeader header, std::string_view payload);
+
+  void ask(ConnectionId id, const std::string& host, const HostAddress& where, Found found);
+  void forget_question(ConnectionId id);
+  [[nodiscard]] std::optional<HostAddress> address_of(const std::string& host) const;
+  void remember(const std::string& host, std::optional<HostAddress> address);
+  [[nodiscard]] std::unique_ptr<Connection> connection(std::unique_ptr<ConnectionPlace> place);
+
+  const Plan plan_;
+  ConnectionTable table_;
+
+  mutable std::mutex mutex_;
+  HostListener* listener_{};
+  std::map<ConnectionId, Found> questions_;
+  std::map<std::string, HostAddress, std::less<>> addresses_;
+};
+
+}  // namespace understudy::replication
