@@ -268,6 +268,9 @@ void examine(const Examined<config::Config>& config) {
   examine_cluster(config);
   examine_security(config);
   examine_dpdk(config.nested(*value.mutable_dpdk(), "dpdk"));
+  if (value.link() == config::Config::DPDK && value.dpdk().replication_device().empty()) {
+    config.complain("link", "DPDK needs dpdk { replication_device }");
+  }
 
   std::set<std::string> guests;
   for (int i = 0; i < value.guest_size(); ++i) {

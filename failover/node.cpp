@@ -49,13 +49,12 @@ void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>
 
 }  // namespace
 
-Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store,
-           const std::shared_ptr<const replication::Credentials>& credentials)
+Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Transports transports)
     : io_{io},
       settings_{std::move(settings)},
       store_{std::move(store)},
       book_{settings_.this_node(), host_ids(settings_), store_.load()},
-      transports_{replication::tcp_transport(credentials)},
+      transports_{std::move(transports)},
       daemon_{io_,
               settings_,
               book_,
@@ -64,15 +63,15 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store,
                 if (replication_) replication_->end_session(name, why);
               },
               transports_.front(),
-              credentials ? "encrypted" : "clear"},
+              settings_.config().has_security() ? "encrypted" : "clear"},
       timer_{io} {}
 
-Result<std::unique_ptr<Node>> Node::start(
-    boost::asio::io_context& io, Settings settings,
-    const std::shared_ptr<const replication::Credentials>& credentials) {
+Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
+                                          Transports transports) {
   UNDERSTUDY_TRY(auto store, RecordStore::open(settings.config().state_dir()));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(store), credentials}};
+  std::unique_ptr<Node> node{
+      new Node{io, std::move(settings), std::move(store), std::move(transports)}};
   UNDERSTUDY_CHECK(node->listen());
   for (const auto& guest : node->settings_.config().guest())
     static_cast<void>(node->guest(guest.name()));

@@ -24,10 +24,12 @@ namespace understudy::failover {
 class Node final : public MembershipEvents {
  public:
   /// Listens for replication and control, then joins the cluster. Errors (a port in use, another
-  /// daemon on the socket) leave nothing behind. Without credentials links are in clear text.
-  [[nodiscard]] static Result<std::unique_ptr<Node>> start(
-      boost::asio::io_context& io, Settings settings,
-      const std::shared_ptr<const replication::Credentials>& credentials);
+  /// daemon on the socket) leave nothing behind.
+  /// The first transport is used for protection; there is one at least.
+  using Transports = std::vector<std::shared_ptr<replication::Transport>>;
+  [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
+                                                           Settings settings,
+                                                           Transports transports);
   ~Node() override;  // NOLINT(bugprone-exception-escape): see node.cpp
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -47,8 +49,7 @@ class Node final : public MembershipEvents {
     TimePoint at;
   };
 
-  Node(boost::asio::io_context& io, Settings settings, RecordStore store,
-       const std::shared_ptr<const replication::Credentials>& credentials);
+  Node(boost::asio::io_context& io, Settings settings, RecordStore store, Transports transports);
 
   [[nodiscard]] Result<> listen();
   [[nodiscard]] GuestHost& guest(const std::string& name);
@@ -75,7 +76,7 @@ class Node final : public MembershipEvents {
   RecordStore store_;
   std::string memory_trouble_;
   RecordBook book_;
-  std::vector<std::shared_ptr<replication::Transport>> transports_;  ///< the configured one first
+  const Transports transports_;
   GuestHost::Daemon daemon_;
   boost::asio::steady_timer timer_;
   TimePoint reminded_;
