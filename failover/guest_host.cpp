@@ -219,7 +219,7 @@ void GuestHost::perform(const act::Protect& action) {
   if (!endpoint)
     return post([this, why = endpoint.error().message] { role_.protection_lost(why); });
   const replication::SenderParties parties{settings.config().cluster(), settings.this_host().name(),
-                                           backup->name(), *endpoint};
+                                           backup->name(), *endpoint, daemon_.transport};
   engine_.protect(parties, action.term, [this](Result<> outcome) {
     if (outcome) return;
     post([this, why = outcome.error().message] { role_.protection_lost(why); });
@@ -336,8 +336,9 @@ void GuestHost::report_protection(control::Guest& guest,
   guest.set_sync_fraction(primary.sync_fraction);
   guest.set_throttled(primary.throttled);
   const auto* backup = daemon_.settings.find_host(role_.protection_target());
-  guest.set_link(fmt::format("tcp {} {}", backup == nullptr ? "" : backup->replication_address(),
-                             primary.link_up ? "up" : "down"));
+  guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(),
+                             backup == nullptr ? "" : backup->replication_address(),
+                             primary.link_up ? "up" : "down", daemon_.privacy));
 }
 
 }  // namespace understudy::failover

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include <boost/asio/post.hpp>
+
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "replication/link_test.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -32,21 +35,44 @@ std::string guest_of(const control::Request& request) {
   }
 }
 
+void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>& measured) {
+  if (!measured) return link.set_failed(measured.error().message);
+  const auto in_us = [](Duration time) {
+    return std::chrono::duration<double, std::micro>{time}.count();
+  };
+  link.set_bytes_per_second(measured->bytes_per_second);
+  link.set_round_trip_p50_us(in_us(measured->round_trip_p50));
+  link.set_round_trip_p99_us(in_us(measured->round_trip_p99));
+  link.set_sent_frames(measured->counters.sent_frames);
+  link.set_resent_packets(measured->counters.resent_packets);
+}
+
 }  // namespace
 
-Node::Node(boost::asio::io_context& io, Settings settings)
+Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+           const std::shared_ptr<const replication::Credentials>& credentials)
     : io_{io},
       settings_{std::move(settings)},
-      book_{settings_.this_node(), host_ids(settings_)},
-      daemon_{io_, settings_, book_, [this](const peer::Message& message) { send(message); },
+      store_{std::move(store)},
+      book_{settings_.this_node(), host_ids(settings_), store_.load()},
+      transports_{replication::tcp_transport(credentials)},
+      daemon_{io_,
+              settings_,
+              book_,
+              [this](const peer::Message& message) { send(message); },
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
-              }},
+              },
+              transports_.front(),
+              credentials ? "encrypted" : "clear"},
       timer_{io} {}
 
-Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
+Result<std::unique_ptr<Node>> Node::start(
+    boost::asio::io_context& io, Settings settings,
+    const std::shared_ptr<const replication::Credentials>& credentials) {
+  UNDERSTUDY_TRY(auto store, RecordStore::open(settings.config().state_dir()));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Node> node{new Node{io, std::move(settings)}};
+  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(store), credentials}};
   UNDERSTUDY_CHECK(node->listen());
   for (const auto& guest : node->settings_.config().guest())
     static_cast<void>(node->guest(guest.name()));
@@ -67,9 +93,9 @@ Result<> Node::listen() {
       log::info("replica.offered", {log::kv("guest", offer.guest().name()), log::kv("from", from)});
       return guest(offer.guest().name()).accept(offer);
     };
-    UNDERSTUDY_TRY(replication_,
-                   replication::ReplicationServer::listen(endpoint, settings_.config().cluster(),
-                                                          host.name(), std::move(accept)));
+    UNDERSTUDY_TRY(replication_, replication::ReplicationServer::listen(
+                                     endpoint, settings_.config().cluster(), host.name(),
+                                     std::move(accept), transports_));
   }
   UNDERSTUDY_TRY(control_, ControlServer::listen(io_, settings_.config().control_socket(),
                                                  [this](const std::shared_ptr<ControlCall>& call) {
@@ -89,6 +115,8 @@ void Node::stop() {
   // up.
   for (auto* one : guests()) one->begin_stop();
   timer_.cancel();
+  end_link_test_ = true;
+  if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
   if (control_) control_->stop();
   if (replication_) replication_->stop();
@@ -120,7 +148,19 @@ void Node::send(const peer::Message& message) {
   membership_->send(std::move(bytes));
 }
 
+bool Node::remember() {
+  const auto stored = store_.save(book_.memory());
+  const auto trouble = stored ? std::string{} : stored.error().message;
+  if (trouble != memory_trouble_ && !stored) {
+    log::error("record.not_stored", {log::kv("why", trouble)});
+  }
+  memory_trouble_ = trouble;
+  return stored.has_value();
+}
+
+/// What could not be stored must not be said: reminders will try again.
 void Node::send(const RecordBook::Messages& messages) {
+  if (!remember()) return;
   for (const auto& message : messages) send(message);
 }
 
@@ -173,6 +213,7 @@ void Node::tick() {
   if (stopped_) return;
   const auto at = now();
   for (auto* one : guests()) one->tick();
+  if (!memory_trouble_.empty()) static_cast<void>(remember());
   if (book_.waits() && at - reminded_ > reminder_period) {
     reminded_ = at;
     send(book_.remind());
@@ -213,6 +254,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
     *reply.mutable_status() = status();
     return call->finish(std::move(reply));
   }
+  if (call->request().has_link_test()) return on_link_test(call);
   if (guest_of(call->request()).empty()) {
     return call->fail(
         {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
@@ -242,6 +284,38 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kUnprotect: return one.unprotect(call);
     default: return one.verify(call);
   }
+}
+
+void Node::on_link_test(const std::shared_ptr<ControlCall>& call) {
+  const auto& name = call->request().link_test().host();
+  const auto* host = settings_.find_host(name);
+  const auto endpoint = parse_endpoint(host == nullptr ? "" : host->replication_address());
+  if (!endpoint || host == &settings_.this_host()) {
+    return call->fail({ErrorKind::invalid,
+                       fmt::format("\"{}\" is no other host with a replication_address in the "
+                                   "configuration of host {}",
+                                   name, settings_.this_host().name())});
+  }
+  if (link_tested_) return call->fail({ErrorKind::conflict, "another link test is running"});
+  if (link_test_.joinable()) link_test_.join();
+  link_tested_ = true;
+  link_test_ = std::thread{[this, call, name, at = *endpoint]() mutable {
+    control::Reply reply;
+    auto& test = *reply.mutable_link_test();
+    test.set_host(name);
+    for (const auto& transport : transports_) {
+      auto& link = *test.add_link();
+      link.set_link(std::string{transport->name()});
+      link.set_configured(transport == daemon_.transport);
+      describe(link, replication::measure_link({settings_.config().cluster(),
+                                                settings_.this_host().name(), name, at, transport},
+                                               [this] { return end_link_test_.load(); }));
+    }
+    boost::asio::post(io_, [this, call = std::move(call), reply = std::move(reply)]() mutable {
+      link_tested_ = false;
+      call->finish(std::move(reply));
+    });
+  }};
 }
 
 control::Status Node::status() const {
@@ -303,10 +377,19 @@ void Node::add_warnings(control::Status& status) const {
     status.add_warning(
         "no quorum: guests here are paused and their output is closed until a majority is back");
   }
-  if (book_.quorate() && !book_.ready()) {
+  if (!memory_trouble_.empty()) {
+    status.add_warning("this host cannot remember who may run a guest, and does not vote: " +
+                       memory_trouble_);
+  }
+  if (book_.damaged()) {
+    status.add_warning(fmt::format(
+        "{} was damaged: this host has no vote until a majority of the others has met it; if all "
+        "hosts say so and no guest runs anywhere, remove that file on all of them",
+        store_.path()));
+  } else if (book_.quorate() && !book_.ready()) {
     status.add_warning(
-        "the records are not agreed: after a restart a daemon must meet a majority of the others, "
-        "and when all were down, all must meet once");
+        "the records are not agreed: a majority that remembers must meet, or, when the cluster is "
+        "new, all hosts once");
   }
 }
 

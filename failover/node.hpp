@@ -3,10 +3,13 @@
 // of their own.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -14,15 +17,17 @@
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/record_store.hpp"
 
 namespace understudy::failover {
 
 class Node final : public MembershipEvents {
  public:
   /// Listens for replication and control, then joins the cluster. Errors (a port in use, another
-  /// daemon on the socket) leave nothing behind.
-  [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
-                                                           Settings settings);
+  /// daemon on the socket) leave nothing behind. Without credentials links are in clear text.
+  [[nodiscard]] static Result<std::unique_ptr<Node>> start(
+      boost::asio::io_context& io, Settings settings,
+      const std::shared_ptr<const replication::Credentials>& credentials);
   ~Node() override;  // NOLINT(bugprone-exception-escape): see node.cpp
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -42,13 +47,16 @@ class Node final : public MembershipEvents {
     TimePoint at;
   };
 
-  Node(boost::asio::io_context& io, Settings settings);
+  Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+       const std::shared_ptr<const replication::Credentials>& credentials);
 
   [[nodiscard]] Result<> listen();
   [[nodiscard]] GuestHost& guest(const std::string& name);
   [[nodiscard]] std::vector<GuestHost*> guests() const;
   void send(const peer::Message& message);
   void send(const RecordBook::Messages& messages);
+  /// Whether the disk holds what the book has accepted.
+  [[nodiscard]] bool remember();
   void decide_all();
   void tick();
   void summarise();
@@ -56,6 +64,7 @@ class Node final : public MembershipEvents {
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
+  void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
   [[nodiscard]] bool is_stale(const control::Guest& heard) const;
   void add_quorum(control::Status& status) const;
@@ -63,7 +72,10 @@ class Node final : public MembershipEvents {
 
   boost::asio::io_context& io_;
   const Settings settings_;
+  RecordStore store_;
+  std::string memory_trouble_;
   RecordBook book_;
+  std::vector<std::shared_ptr<replication::Transport>> transports_;  ///< the configured one first
   GuestHost::Daemon daemon_;
   boost::asio::steady_timer timer_;
   TimePoint reminded_;
@@ -74,6 +86,10 @@ class Node final : public MembershipEvents {
 
   mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads
   std::map<std::string, std::unique_ptr<GuestHost>> guests_;
+
+  std::thread link_test_;
+  bool link_tested_{};
+  std::atomic<bool> end_link_test_{};
 
   std::unique_ptr<replication::ReplicationServer> replication_;
   std::unique_ptr<ControlServer> control_;

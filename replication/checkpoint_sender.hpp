@@ -13,6 +13,7 @@
 #include "config/result.hpp"
 #include "config/settings.hpp"
 #include "config/types.hpp"
+#include "replication/connection.hpp"
 #include "replication/frame_buffer.hpp"
 #include "replication/frame_codec.hpp"
 #include "replication/messages.pb.h"
@@ -46,6 +47,7 @@ struct SenderParties {
   std::string from_host;
   std::string to_host;
   Endpoint backup;
+  std::shared_ptr<Transport> transport = tcp_transport();
 };
 
 class CheckpointSender {

@@ -5,11 +5,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/io_context.hpp>
 
 #include "config/settings.hpp"
 #include "replication/link.hpp"
+#include "replication/security.hpp"
 
 namespace understudy::replication {
 
@@ -50,5 +52,28 @@ class Dialer {
   /// `done` of the attempt under way, if there is one, is not called.
   virtual void cancel() = 0;
 };
+
+/// How hosts reach each other. Outlives all that it has made. Thread-safe.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  /// For people: "tcp".
+  [[nodiscard]] virtual std::string_view name() const = 0;
+
+  /// "Address in use" and the like name the address and the remedy.
+  [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(asio::io_context& io,
+                                                                 const Endpoint& at,
+                                                                 const std::string& this_host,
+                                                                 Listener::Arrived arrived) = 0;
+
+  [[nodiscard]] virtual std::unique_ptr<Dialer> dialer(asio::io_context& io, const Endpoint& peer,
+                                                       const std::string& to_host) = 0;
+};
+
+/// One connection per session. With credentials, only peers that have the same are heard; without,
+/// only those in clear text.
+[[nodiscard]] std::shared_ptr<Transport> tcp_transport(
+    std::shared_ptr<const Credentials> credentials = {});
 
 }  // namespace understudy::replication

@@ -56,7 +56,7 @@ std::uint64_t checksum(const HeaderBytes& header, std::span<const std::byte> pay
 
 constexpr bool without_payload(FrameType type) {
   return type == FrameType::ack || type == FrameType::commit || type == FrameType::ping ||
-         type == FrameType::pong;
+         type == FrameType::pong || type == FrameType::probe_reply;
 }
 
 }  // namespace
@@ -75,6 +75,8 @@ std::string_view to_string(FrameType type) {
     case FrameType::ping: return "ping";
     case FrameType::pong: return "pong";
     case FrameType::bye: return "bye";
+    case FrameType::probe: return "probe";
+    case FrameType::probe_reply: return "probe_reply";
   }
   return "unknown";
 }
@@ -99,7 +101,7 @@ Result<FrameHeader> decode_header(Bytes bytes) {
   }
   const auto type = get<std::uint8_t>(bytes, type_at);
   if (type < static_cast<std::uint8_t>(FrameType::hello) ||
-      type > static_cast<std::uint8_t>(FrameType::bye)) {
+      type > static_cast<std::uint8_t>(FrameType::probe_reply)) {
     return fail(ErrorKind::protocol, "a frame of unknown type {}", type);
   }
   if (get<std::uint16_t>(bytes, reserved_at) != 0 ||

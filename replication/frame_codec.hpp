@@ -25,18 +25,20 @@ inline constexpr std::uint32_t frame_magic = 0x59445355;  // "USDY"
 inline constexpr std::uint8_t protocol_version = 1;
 
 enum class FrameType : std::uint8_t {
-  hello = 1,        ///< primary opens or resumes a session; Protocol Buffers (Hello)
-  hello_reply = 2,  ///< backup accepts or refuses; Protocol Buffers (HelloReply)
-  sync_pages = 3,   ///< sequenced: pages of the full synchronisation, applied at once
-  pages = 4,        ///< sequenced: pages of an epoch, staged until its seal
-  seal = 5,         ///< sequenced: the epoch is whole; Protocol Buffers (Seal)
-  request = 6,      ///< sequenced: a question in order with the epochs; Protocol Buffers (Request)
-  ack = 7,          ///< backup: all frames up to `sequence` are held; no payload
-  commit = 8,       ///< backup: an ack, and all epochs up to `epoch` are held whole; no payload
-  reply = 9,        ///< backup: answer to a request; Protocol Buffers (Reply)
-  ping = 10,        ///< either: answer with a pong; no payload
-  pong = 11,        ///< no payload
-  bye = 12,         ///< either: the session ends; Protocol Buffers (Bye)
+  hello = 1,         ///< primary opens or resumes a session; Protocol Buffers (Hello)
+  hello_reply = 2,   ///< backup accepts or refuses; Protocol Buffers (HelloReply)
+  sync_pages = 3,    ///< sequenced: pages of the full synchronisation, applied at once
+  pages = 4,         ///< sequenced: pages of an epoch, staged until its seal
+  seal = 5,          ///< sequenced: the epoch is whole; Protocol Buffers (Seal)
+  request = 6,       ///< sequenced: a question in order with the epochs; Protocol Buffers (Request)
+  ack = 7,           ///< backup: all frames up to `sequence` are held; no payload
+  commit = 8,        ///< backup: an ack, and all epochs up to `epoch` are held whole; no payload
+  reply = 9,         ///< backup: answer to a request; Protocol Buffers (Reply)
+  ping = 10,         ///< either: answer with a pong; no payload
+  pong = 11,         ///< no payload
+  bye = 12,          ///< either: the session ends; Protocol Buffers (Bye)
+  probe = 13,        ///< of a link test; answered if it has a sequence number; any payload
+  probe_reply = 14,  ///< with the probe's sequence number; no payload
 };
 
 /// Sequenced frames are numbered, kept by the sender until acknowledged, and delivered in order.

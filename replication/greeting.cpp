@@ -46,7 +46,7 @@ std::vector<std::string> objections(const Hello& hello, const std::string& clust
   } else if (hello.from_host() == this_host) {
     result.push_back(fmt::format("host '{}' cannot be a backup of itself", this_host));
   }
-  if (hello.resume()) return result;
+  if (hello.resume() || hello.link_test()) return result;
   if (!hello.has_offer() || !valid_name(hello.offer().guest().name())) {
     result.emplace_back("the offer names no guest");
   } else if (const auto room = staging_bytes(hello.offer()); !room) {

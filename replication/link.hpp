@@ -1,16 +1,20 @@
-// The port for the path between two hosts. Adapters: TCP (asio_tcp_link), later DPDK.
+// The port for the path between two hosts. Adapters: TCP (asio_tcp_link) and datagrams.
 //
 // A link carries frames (frame_codec.hpp). It may lose, repeat or reorder them unless it says
 // otherwise; it never alters one unnoticed. It knows nothing of epochs, pages or sessions.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
 
 #include "config/result.hpp"
 #include "replication/frame_codec.hpp"
 
 namespace understudy::replication {
+
+class Connection;
 
 /// Called on the link's own thread, never inside a call of Link.
 class LinkEvents {
@@ -30,6 +34,12 @@ class LinkEvents {
 
   /// The end of this link; nothing follows. Not called for `close`: whoever closes knows.
   virtual void on_down(Error reason) = 0;
+};
+
+struct LinkCounters {
+  std::uint64_t received_bytes;  ///< of the peer's, whole frames or not
+  std::uint64_t sent_frames;
+  std::uint64_t resent_packets;  ///< the link's, because some were lost or late
 };
 
 /// All verbs on the link's own thread.
@@ -52,6 +62,12 @@ class Link {
 
   /// At once; nothing is called after it.
   virtual void close() = 0;
+
+  /// Closes the link but not the connection, for another thread to go on with. Between frames only:
+  /// nullptr if something of the next frame has come already, or if something waits to leave.
+  [[nodiscard]] virtual std::unique_ptr<Connection> release() = 0;
+
+  [[nodiscard]] virtual LinkCounters counters() = 0;
 };
 
 }  // namespace understudy::replication

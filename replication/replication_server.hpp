@@ -12,6 +12,7 @@
 #include "config/result.hpp"
 #include "config/settings.hpp"
 #include "config/types.hpp"
+#include "replication/connection.hpp"
 #include "replication/frame_codec.hpp"
 #include "replication/messages.pb.h"
 
@@ -79,13 +80,14 @@ class ReplicationServer {
  public:
   virtual ~ReplicationServer() = default;
 
-  /// Listens on `at`; "address in use" and the like name the address and the remedy.
-  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(const Endpoint& at,
-                                                                         std::string cluster,
-                                                                         std::string this_host,
-                                                                         AcceptOffer accept);
+  /// Listens on `at` with every transport; "address in use" and the like name the address and the
+  /// remedy.
+  [[nodiscard]] static Result<std::unique_ptr<ReplicationServer>> listen(
+      const Endpoint& at, std::string cluster, std::string this_host, AcceptOffer accept,
+      std::vector<std::shared_ptr<Transport>> transports = {tcp_transport()});
 
-  /// Where it listens; the port that the kernel chose if `listen` was given port 0.
+  /// Where its first transport listens; the port that the kernel chose if `listen` was given port
+  /// 0.
   [[nodiscard]] virtual Endpoint endpoint() const = 0;
 
   /// Ends a guest's session, if there is one. After it has returned nothing is acknowledged any

@@ -23,6 +23,7 @@ struct Wish {
   std::string socket{default_socket};
   std::string guest;
   std::string backup;
+  std::string host;
   bool json{};
   bool watch{};
 };
@@ -74,6 +75,7 @@ class Console {
       case control::Reply::kDone: return show(reply.done());
       case control::Reply::kStatus: return show(reply.status());
       case control::Reply::kVerification: return show(reply.verification());
+      case control::Reply::kLinkTest: return show(reply.link_test());
       default: return refused({});
     }
   }
@@ -92,6 +94,13 @@ class Console {
   int show(const control::Verification& verification) {
     out_ << verification_view(verification, paint_);
     return identical(verification) ? exit_done : exit_refused;
+  }
+
+  int show(const control::LinkTest& test) {
+    out_ << link_test_view(test, paint_);
+    const bool good = std::ranges::all_of(
+        test.link(), [](const auto& link) { return link.failed().empty() || !link.configured(); });
+    return good ? exit_done : exit_refused;
   }
 
   int refused(const control::Error& error) {
@@ -118,7 +127,7 @@ class Console {
   Paint paint_;
 };
 
-control::Request guest_request(const std::string& command, const Wish& wish) {
+control::Request request_for(const std::string& command, const Wish& wish) {
   control::Request request;
   if (command == "start") request.mutable_start()->set_guest(wish.guest);
   if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
@@ -128,6 +137,7 @@ control::Request guest_request(const std::string& command, const Wish& wish) {
     request.mutable_protect()->set_guest(wish.guest);
     request.mutable_protect()->set_backup(wish.backup);
   }
+  if (command == "link") request.mutable_link_test()->set_host(wish.host);
   return request;
 }
 
@@ -157,6 +167,11 @@ void describe(CLI::App& app, Wish& wish) {
   add_guest_command(app, "start", "Start a guest on this host", wish);
   add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
+  auto* link = app.add_subcommand("link", "Examine the path to another host");
+  link->require_subcommand(1);
+  link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
+      ->add_option("HOST", wish.host, "the other host")
+      ->required();
   app.footer(
       "Exit status: 0 done; 1 refused, or the replica differs; 2 wrong usage; 3 the daemon is not "
       "reachable.");
@@ -178,7 +193,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   Console console{wish, out, err, terminal};
   const auto command = app.get_subcommands().front()->get_name();
   if (command == "status") return console.status();
-  return console.command(guest_request(command, wish));
+  return console.command(request_for(command, wish));
 }
 
 }  // namespace understudy::failover::console

@@ -192,6 +192,25 @@ std::string verification_view(const control::Verification& verification, const P
                                 : paint("the replica DIFFERS", Colour::red));
 }
 
+std::string link_test_view(const control::LinkTest& test, const Paint& paint) {
+  auto text = fmt::format("  {:<20} {:>14} {:>12} {:>12}  {}\n", "link to " + clip(test.host(), 12),
+                          "throughput", "round trip", "p99", "resent");
+  for (const auto& link : test.link()) {
+    text += fmt::format("{} {:<20}", link.configured() ? '*' : ' ', clip(link.link(), 20));
+    if (!link.failed().empty()) {
+      text += " " + paint(clip(link.failed(), screen_columns - 23), Colour::red) + "\n";
+      continue;
+    }
+    const auto resent =
+        fmt::format("{} of {}", count_text(link.resent_packets()), count_text(link.sent_frames()));
+    text += fmt::format(" {:>12}/s {:>12} {:>12}  {}\n", bytes_text(link.bytes_per_second()),
+                        duration_text(link.round_trip_p50_us()),
+                        duration_text(link.round_trip_p99_us()),
+                        link.resent_packets() == 0 ? resent : paint(resent, Colour::yellow));
+  }
+  return text + "* what the configuration uses\n";
+}
+
 bool identical(const control::Verification& verification) {
   const auto& blocks = verification.block();
   return !blocks.empty() && std::all_of(blocks.begin(), blocks.end(),

@@ -17,6 +17,9 @@ inline constexpr std::size_t screen_columns = 80;
 [[nodiscard]] std::string verification_view(const control::Verification& verification,
                                             const Paint& paint);
 
+/// `understudy link test`: one line per link.
+[[nodiscard]] std::string link_test_view(const control::LinkTest& test, const Paint& paint);
+
 /// Whether every block is the same on both hosts, and there is one.
 [[nodiscard]] bool identical(const control::Verification& verification);
 

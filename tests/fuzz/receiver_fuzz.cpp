@@ -4,6 +4,7 @@
 
 #include "config/assert.hpp"
 #include "fuzz_targets.hpp"
+#include "replication/connection.hpp"
 #include "replication/receiver_session.hpp"
 
 namespace understudy::replication {
@@ -52,6 +53,8 @@ class NoLink final : public Link {
   bool send_copy(std::span<const std::byte> /*frame*/) override { return open_; }
   void finish() override { open_ = false; }
   void close() override { open_ = false; }
+  std::unique_ptr<Connection> release() override { return nullptr; }
+  [[nodiscard]] LinkCounters counters() override { return {}; }
   [[nodiscard]] bool open() const { return open_; }
 
  private:

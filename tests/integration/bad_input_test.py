@@ -8,6 +8,7 @@ import unittest
 from lab_case import GUEST, LabCase
 
 from labkit.host import COROSYNC
+from labkit.plan import KEY_IN_HOST
 from labkit.story import PYTHON
 
 END_SECONDS = 15
@@ -67,6 +68,18 @@ class BadConfigurationTest(LabCase):
         self.assert_refused(self.good_config().replace('this_host: "a"', 'this_host: "zebra"'),
                             "zebra", "this_host")
 
+    def test_a_key_that_is_not_there(self):
+        config = self.good_config().replace(KEY_IN_HOST, "/run/lab/none.key")
+        self.assert_refused(config, "/run/lab/none.key", "no such file", r"head -c 32 /dev/urandom")
+
+    def test_a_key_that_others_can_read(self):
+        key = self.hosts.lab.host("a").directory / "lab/replication.key"
+        key.chmod(0o640)
+        try:
+            self.assert_refused(self.good_config(), KEY_IN_HOST, f"chmod 600 {KEY_IN_HOST}")
+        finally:
+            key.chmod(0o600)
+
     def test_the_replication_port_in_use(self):
         listen = shlex.quote("import socket, time; s = socket.socket();"
                              " s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
@@ -108,6 +121,10 @@ class BadOrderTest(LabCase):
 
     def test_no_backup_named(self):
         self.assertIn("backup", self.refused("protect", GUEST))
+
+    def test_a_link_to_nowhere(self):
+        for host in ("a", "w", "zebra"):  # itself, a witness, a stranger
+            self.assertIn(host, self.refused("link", "test", host))
 
     def test_an_unknown_command(self):
         self.assertTrue(self.refused("frobnicate"))

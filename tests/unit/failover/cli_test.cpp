@@ -64,6 +64,18 @@ class Daemon {
         return call.done("pg is protected by " + call.request().protect().backup());
       case control::Request::kStart: return call.done("started " + call.request().start().guest());
       case control::Request::kStop: return call.done("stopped " + call.request().stop().guest());
+      case control::Request::kLinkTest: {
+        auto& link = *reply.mutable_link_test()->add_link();
+        link.set_link("tcp");
+        link.set_configured(true);
+        if (call.request().link_test().host() == "b") {
+          link.set_bytes_per_second(2e9);
+          link.set_round_trip_p50_us(81);
+        } else {
+          link.set_failed("it does not answer");
+        }
+        break;
+      }
       case control::Request::kUnprotect: return call.done("unprotected");
       default: return call.fail({ErrorKind::invalid, "what?"});
     }
@@ -132,4 +144,16 @@ TEST_CASE("commands reach the daemon, and its answer the operator") {
   CHECK(refused.out.empty());
   // The socket may be named behind the command, too.
   CHECK(understudy_command({"start", "pg", "--socket", daemon.path()}).code == exit_done);
+}
+
+TEST_CASE("a link test shows a table, and fails if the configured link does") {
+  const Daemon daemon;
+  const auto good = understudy_command({"--socket", daemon.path(), "link", "test", "b"});
+  CHECK(good.code == exit_done);
+  CHECK(good.out.find("* tcp") != std::string::npos);
+  CHECK(good.out.find("81 us") != std::string::npos);
+  const auto bad = understudy_command({"--socket", daemon.path(), "link", "test", "c"});
+  CHECK(bad.code == exit_refused);
+  CHECK(bad.out.find("it does not answer") != std::string::npos);
+  CHECK(understudy_command({"link", "test"}).code == exit_usage);
 }

@@ -1,5 +1,6 @@
 // A backup's session with the time in the test's hand.
 #include "replication/receiver_session.hpp"
+#include "replication/connection.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -23,6 +24,8 @@ class NotingLink final : public Link {
   }
   void finish() override { open_ = false; }
   void close() override { open_ = false; }
+  std::unique_ptr<Connection> release() override { return nullptr; }
+  [[nodiscard]] LinkCounters counters() override { return {}; }
   [[nodiscard]] bool open() const { return open_; }
   [[nodiscard]] auto count(FrameType type) const { return std::ranges::count(said_, type); }
 

@@ -9,6 +9,7 @@
 
 #include "fakes.hpp"
 #include "machine_frames.hpp"
+#include "replication/connection.hpp"
 #include "replication/receiver_session.hpp"
 #include "replication/sender_machine.hpp"
 
@@ -30,6 +31,8 @@ class SimLink final : public Link {
   }
   void finish() override { open_ = false; }
   void close() override { open_ = false; }
+  std::unique_ptr<Connection> release() override { return nullptr; }
+  [[nodiscard]] LinkCounters counters() override { return {}; }
   [[nodiscard]] bool open() const { return open_; }
 
  private:

@@ -13,38 +13,37 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "config/unique_fd.hpp"
-#include "replication/asio_tcp_link.hpp"
+#include "replication/connection.hpp"
 #include "replication/receiver_session.hpp"
 #include "replication/replication_server.hpp"
 
 namespace understudy::replication {
 
 /// Its verbs may be called from any thread but its own; `ended` from that, too.
-class TcpSession {
+class BackupSession {
  public:
   struct Plan {
     SessionId id;
     Offer offer;
     std::string from_host;
-    UniqueFd connection;  ///< on which the offer came
+    std::unique_ptr<Connection> connection;  ///< on which the offer came
     AcceptOffer accept;
-    std::shared_ptr<TcpSession> predecessor;    ///< ended first, on the new thread; may be null
-    std::function<void(const Error&)> refused;  ///< `accept` did; on the session's thread
-    std::function<void()> gone;                 ///< the last word of the session's thread
+    std::shared_ptr<BackupSession> predecessor;  ///< ended first, on the new thread; may be null
+    std::function<void(const Error&)> refused;   ///< `accept` did; on the session's thread
+    std::function<void()> gone;                  ///< the last word of the session's thread
   };
 
-  explicit TcpSession(Plan plan);
-  TcpSession(const TcpSession&) = delete;
-  TcpSession& operator=(const TcpSession&) = delete;
+  explicit BackupSession(Plan plan);
+  BackupSession(const BackupSession&) = delete;
+  BackupSession& operator=(const BackupSession&) = delete;
   /// The session has been ended, or ends by itself; waits for its thread.
-  ~TcpSession();
+  ~BackupSession();
 
   [[nodiscard]] SessionId id() const { return plan_.id; }
   [[nodiscard]] const std::string& from_host() const { return plan_.from_host; }
 
   /// Goes on over another connection.
-  void resume(UniqueFd connection);
+  void resume(std::unique_ptr<Connection> connection);
 
   /// As ReplicationServer::end_session.
   void end(const std::string& reason);
@@ -62,10 +61,9 @@ class TcpSession {
   [[nodiscard]] Result<> begin();
   void serve();
   void refuse(const Error& why);
-  void adopt(UniqueFd connection);
+  void adopt(std::unique_ptr<Connection> connection);
   void tick();
   void set_ended();
-  [[nodiscard]] asio::ip::tcp::socket socket(UniqueFd connection);
 
   Plan plan_;
   asio::io_context io_{1};

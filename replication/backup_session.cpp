@@ -1,4 +1,4 @@
-#include "replication/tcp_session.hpp"
+#include "replication/backup_session.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -25,23 +25,23 @@ class Farewell final : public LinkEvents {
 
 }  // namespace
 
-TcpSession::TcpSession(Plan plan) : plan_{std::move(plan)}, thread_{[this] { run(); }} {}
+BackupSession::BackupSession(Plan plan) : plan_{std::move(plan)}, thread_{[this] { run(); }} {}
 
-TcpSession::~TcpSession() {
+BackupSession::~BackupSession() {
   join();
 }
 
-void TcpSession::join() {
+void BackupSession::join() {
   const std::lock_guard lock{join_mutex_};
   if (thread_.joinable()) thread_.join();
 }
 
-void TcpSession::resume(UniqueFd connection) {
-  const auto fd = std::make_shared<UniqueFd>(std::move(connection));
-  asio::post(io_, [this, fd] { adopt(std::move(*fd)); });
+void BackupSession::resume(std::unique_ptr<Connection> connection) {
+  asio::post(
+      io_, [this, connection = std::move(connection)]() mutable { adopt(std::move(connection)); });
 }
 
-void TcpSession::end(const std::string& reason) {
+void BackupSession::end(const std::string& reason) {
   std::unique_lock lock{mutex_};
   if (phase_ == Phase::ended) return;
   if (phase_ == Phase::deciding) {
@@ -56,18 +56,18 @@ void TcpSession::end(const std::string& reason) {
   changed_.wait(lock, [this] { return phase_ == Phase::ended; });
 }
 
-bool TcpSession::ended() const {
+bool BackupSession::ended() const {
   const std::lock_guard lock{mutex_};
   return phase_ == Phase::ended;
 }
 
-std::optional<ReceiverStatus> TcpSession::status() const {
+std::optional<ReceiverStatus> BackupSession::status() const {
   const std::lock_guard lock{mutex_};
   if (phase_ != Phase::serving) return std::nullopt;
   return session_->status();
 }
 
-void TcpSession::run() {
+void BackupSession::run() {
   end_predecessor();
   if (const auto begun = begin(); begun) {
     serve();
@@ -77,7 +77,7 @@ void TcpSession::run() {
   plan_.gone();
 }
 
-void TcpSession::end_predecessor() {
+void BackupSession::end_predecessor() {
   if (!plan_.predecessor) return;
   plan_.predecessor->end("a new session of host " + plan_.from_host + " takes its place");
   plan_.predecessor->join();
@@ -85,7 +85,7 @@ void TcpSession::end_predecessor() {
   plan_.predecessor.reset();
 }
 
-Result<> TcpSession::begin() {
+Result<> BackupSession::begin() {
   UNDERSTUDY_TRY(const auto room, staging_bytes(plan_.offer));
   UNDERSTUDY_TRY(auto staging, Mapping::anonymous(room));
   UNDERSTUDY_TRY(auto replica, plan_.accept(plan_.offer, plan_.from_host));
@@ -111,7 +111,7 @@ Result<> TcpSession::begin() {
   return {};
 }
 
-void TcpSession::serve() {
+void BackupSession::serve() {
   log::info("replication.session",
             {log::kv("guest", plan_.offer.guest().name()), log::kv("from", plan_.from_host),
              log::kv("session", fmt::format("{:016x}", plan_.id.value()))});
@@ -121,11 +121,11 @@ void TcpSession::serve() {
   io_.run();
 }
 
-void TcpSession::refuse(const Error& why) {
+void BackupSession::refuse(const Error& why) {
   set_ended();
   plan_.refused(why);
   Farewell farewell{io_};
-  const auto link = AsioTcpLink::start(socket(std::move(plan_.connection)), farewell);
+  const auto link = plan_.connection->start(io_, farewell);
   const auto reply = encode_message(FrameType::hello_reply, plan_.id, refusal(why.message));
   if (reply && link->send_copy(*reply)) {
     link->finish();
@@ -134,11 +134,11 @@ void TcpSession::refuse(const Error& why) {
   link->close();
 }
 
-void TcpSession::adopt(UniqueFd connection) {
-  session_->adopt(AsioTcpLink::start(socket(std::move(connection)), *session_));
+void BackupSession::adopt(std::unique_ptr<Connection> connection) {
+  session_->adopt(connection->start(io_, *session_));
 }
 
-void TcpSession::tick() {
+void BackupSession::tick() {
   session_->tick();
   tick_timer_.expires_after(limits::link_tick);
   tick_timer_.async_wait([this](const boost::system::error_code& cancelled) {
@@ -146,7 +146,7 @@ void TcpSession::tick() {
   });
 }
 
-void TcpSession::set_ended() {
+void BackupSession::set_ended() {
   {
     const std::lock_guard lock{mutex_};
     phase_ = Phase::ended;
@@ -156,10 +156,6 @@ void TcpSession::set_ended() {
   goodbye_timer_.async_wait([this](const boost::system::error_code& cancelled) {
     if (!cancelled) io_.stop();
   });
-}
-
-asio::ip::tcp::socket TcpSession::socket(UniqueFd connection) {
-  return {io_, asio::ip::tcp::v4(), connection.release()};
 }
 
 }  // namespace understudy::replication

@@ -1,4 +1,5 @@
-// Hears a new connection's hello and passes the connection on, or refuses with a sentence.
+// Hears a new connection's hello, after its handshake if there is one, and passes the connection
+// on, or refuses with a sentence.
 #pragma once
 
 #include <functional>
@@ -8,20 +9,19 @@
 
 #include <boost/asio/steady_timer.hpp>
 
-#include "config/unique_fd.hpp"
-#include "replication/asio_tcp_link.hpp"
+#include "replication/connection.hpp"
 #include "replication/messages.pb.h"
 #include "replication/refusal_log.hpp"
 
 namespace understudy::replication {
 
-/// Runs on its socket's io_context and lives until it has passed the connection on, or the peer has
-/// gone, or limits::link_connect is over. Every connection that is not passed on leaves one line in
-/// the log; but one that was closed without a word (somebody looked whether the port is open) only
-/// on debug level.
-class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<TcpGreeter> {
+/// Runs on the io_context that it was started with and lives until it has passed the connection on,
+/// or the peer has gone, or limits::link_connect is over. Every connection that is not passed on
+/// leaves one line in the log; but one that was closed without a word (somebody looked whether the
+/// port is open) only on debug level.
+class Greeter final : public LinkEvents, public std::enable_shared_from_this<Greeter> {
  public:
-  using Take = std::function<void(UniqueFd connection)>;
+  using Take = std::function<void(std::unique_ptr<Connection>)>;
   struct Host {
     std::string cluster;
     std::string name;
@@ -31,10 +31,7 @@ class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<
     std::function<void()> gone;
   };
 
-  static void start(asio::ip::tcp::socket socket, Host host);
-
-  /// For the log: "192.0.2.7:40112".
-  [[nodiscard]] static std::string peer_name(const asio::ip::tcp::socket& socket);
+  static void start(asio::io_context& io, std::unique_ptr<Connection> connection, Host host);
 
   std::span<std::byte> place(const FrameHeader& header) override;
   void on_frame(const FrameHeader& header, std::span<const std::byte> payload) override;
@@ -42,7 +39,7 @@ class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<
   void on_down(Error reason) override;
 
  private:
-  TcpGreeter(asio::ip::tcp::socket& socket, Host host);
+  Greeter(asio::io_context& io, std::string peer, Host host);
 
   [[nodiscard]] Result<Take> hear(const FrameHeader& header,
                                   std::span<const std::byte> payload) const;
@@ -54,7 +51,7 @@ class TcpGreeter final : public LinkEvents, public std::enable_shared_from_this<
   Host host_;
   std::string peer_;
   asio::steady_timer patience_;
-  std::shared_ptr<AsioTcpLink> link_;
+  std::shared_ptr<Link> link_;
   std::vector<std::byte> payload_;
   bool noted_{};
 };

@@ -1,4 +1,6 @@
-// CheckpointSender over TCP: a thread that runs a SenderMachine and one AsioTcpLink after another.
+// A thread that runs a SenderMachine and one link after another.
+#include "replication/checkpoint_sender.hpp"
+
 #include <array>
 #include <atomic>
 #include <future>
@@ -13,8 +15,6 @@
 
 #include "config/log.hpp"
 #include "config/priority.hpp"
-#include "replication/asio_tcp_link.hpp"
-#include "replication/checkpoint_sender.hpp"
 #include "replication/control_frame.hpp"
 #include "replication/greeting.hpp"
 #include "replication/sender_machine.hpp"
@@ -22,7 +22,6 @@
 namespace understudy::replication {
 namespace {
 
-using asio::ip::tcp;
 using boost::system::error_code;
 
 /// After so many frames the thread looks at what the backup says.
@@ -34,19 +33,20 @@ SessionId random_session() {
   return SessionId{high << 32U | random() | 1U};
 }
 
-class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
+class Sender final : public CheckpointSender, private LinkEvents {
  public:
-  TcpCheckpointSender(SenderParties parties, const Offer& offer, SenderEvents events,
-                      std::unique_ptr<FramePool> pool)
+  Sender(SenderParties parties, const Offer& offer, SenderEvents events,
+         std::unique_ptr<FramePool> pool)
       : parties_{std::move(parties)},
         offer_{offer},
         events_{std::move(events)},
         pool_{std::move(pool)},
+        dialer_{parties_.transport->dialer(io_, parties_.backup, parties_.to_host)},
         machine_{random_session()} {}
-  TcpCheckpointSender(const TcpCheckpointSender&) = delete;
-  TcpCheckpointSender& operator=(const TcpCheckpointSender&) = delete;
+  Sender(const Sender&) = delete;
+  Sender& operator=(const Sender&) = delete;
   // NOLINTNEXTLINE(bugprone-exception-escape): a thread that is joinable can be joined
-  ~TcpCheckpointSender() override { halt("the primary is going away"); }
+  ~Sender() override { halt("the primary is going away"); }
 
   [[nodiscard]] Result<> start(Duration patience);
 
@@ -67,7 +67,6 @@ class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
 
   // All below on the session's thread.
   void connect();
-  void on_connect(tcp::socket socket, const error_code& code);
   void greet();
   void take_submitted();
   void pump();
@@ -91,11 +90,12 @@ class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
   std::unique_ptr<FramePool> pool_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
-  asio::steady_timer connect_timer_{io_};  ///< ends an attempt, or begins the next
+  std::unique_ptr<Dialer> dialer_;
+  asio::steady_timer connect_timer_{io_};  ///< begins the next attempt
   asio::steady_timer tick_timer_{io_};
   SenderMachine machine_;
   State state_{State::opening};
-  std::shared_ptr<AsioTcpLink> link_;
+  std::shared_ptr<Link> link_;
   std::array<std::byte, limits::frame_payload_bytes> payload_{};
   bool pump_posted_{};
   std::promise<Result<>> opened_;
@@ -112,7 +112,7 @@ class TcpCheckpointSender final : public CheckpointSender, private LinkEvents {
   std::thread thread_;
 };
 
-Result<> TcpCheckpointSender::start(Duration patience) {
+Result<> Sender::start(Duration patience) {
   UNDERSTUDY_CHECK(
       encode_message(FrameType::hello, machine_.session(), make_hello(parties_, &offer_)));
   auto opened = opened_.get_future();
@@ -128,7 +128,7 @@ Result<> TcpCheckpointSender::start(Duration patience) {
               parties_.to_host, std::chrono::duration_cast<seconds>(patience).count());
 }
 
-void TcpCheckpointSender::submit(FrameBuffer buffer, FrameType type, Epoch epoch) {
+void Sender::submit(FrameBuffer buffer, FrameType type, Epoch epoch) {
   bool first = false;
   {
     const std::lock_guard lock{submitted_mutex_};
@@ -138,11 +138,11 @@ void TcpCheckpointSender::submit(FrameBuffer buffer, FrameType type, Epoch epoch
   if (first) asio::post(io_, [this] { take_submitted(); });
 }
 
-SenderStatus TcpCheckpointSender::status() const {
+SenderStatus Sender::status() const {
   return {link_state_, sent_bytes_, resent_frames_, in_flight_, pool_->waits()};
 }
 
-void TcpCheckpointSender::halt(const std::string& reason) {
+void Sender::halt(const std::string& reason) {
   const std::lock_guard lock{stop_mutex_};
   if (!thread_.joinable()) return;
   pool_->close();
@@ -150,40 +150,15 @@ void TcpCheckpointSender::halt(const std::string& reason) {
   thread_.join();
 }
 
-void TcpCheckpointSender::connect() {
-  error_code code;
-  const auto address = asio::ip::make_address_v4(parties_.backup.address, code);
-  const tcp::endpoint backup{address, parties_.backup.port};
-  auto socket = std::make_shared<tcp::socket>(io_);
-  if (!code) socket->open(tcp::v4(), code);
-  if (code) return on_connect(std::move(*socket), code);
-  AsioTcpLink::tune(socket->native_handle());
-  connect_timer_.expires_after(limits::link_connect);
-  connect_timer_.async_wait([socket](const error_code& cancelled) {
-    error_code ignored;
-    if (!cancelled) socket->close(ignored);
-  });
-  socket->async_connect(backup, [this, socket](const error_code& result) {
-    connect_timer_.cancel();
-    on_connect(std::move(*socket), result);
+void Sender::connect() {
+  dialer_->dial([this](Result<std::unique_ptr<Connection>> dialled) {
+    if (!dialled) return drop_link(dialled.error());
+    link_ = (*dialled)->start(io_, *this);
+    greet();
   });
 }
 
-void TcpCheckpointSender::on_connect(tcp::socket socket, const error_code& code) {
-  if (state_ == State::lost || state_ == State::stopping) return;
-  if (!code && socket.is_open()) {
-    link_ = AsioTcpLink::start(std::move(socket), *this);
-    return greet();
-  }
-  const auto why = code == asio::error::operation_aborted ? "it does not answer" : code.message();
-  const Error error{
-      ErrorKind::unavailable,
-      fmt::format("host {} cannot be reached at {}:{}: {}; is understudyd running there?",
-                  parties_.to_host, parties_.backup.address, parties_.backup.port, why)};
-  drop_link(error);
-}
-
-void TcpCheckpointSender::greet() {
+void Sender::greet() {
   machine_.on_connected(now());
   const auto hello = encode_message(FrameType::hello, machine_.session(),
                                     make_hello(parties_, machine_.accepted() ? nullptr : &offer_));
@@ -191,7 +166,7 @@ void TcpCheckpointSender::greet() {
   tick();
 }
 
-void TcpCheckpointSender::take_submitted() {
+void Sender::take_submitted() {
   std::vector<Submitted> taken;
   {
     const std::lock_guard lock{submitted_mutex_};
@@ -201,7 +176,7 @@ void TcpCheckpointSender::take_submitted() {
   pump();
 }
 
-void TcpCheckpointSender::pump() {
+void Sender::pump() {
   if (state_ != State::open) return;
   for (std::size_t i = 0; i < frames_per_turn && link_; ++i) {
     const auto frame = machine_.next();
@@ -218,7 +193,7 @@ void TcpCheckpointSender::pump() {
   }
 }
 
-void TcpCheckpointSender::tick() {
+void Sender::tick() {
   if (!link_ || state_ == State::stopping) return;
   switch (machine_.due(now())) {
     case SenderMachine::Due::nothing: break;
@@ -235,11 +210,11 @@ void TcpCheckpointSender::tick() {
   });
 }
 
-std::span<std::byte> TcpCheckpointSender::place(const FrameHeader& /*header*/) {
+std::span<std::byte> Sender::place(const FrameHeader& /*header*/) {
   return payload_;
 }
 
-void TcpCheckpointSender::on_frame(const FrameHeader& header, std::span<const std::byte> payload) {
+void Sender::on_frame(const FrameHeader& header, std::span<const std::byte> payload) {
   if (state_ == State::lost || state_ == State::stopping) return;
   auto outcome = machine_.on_frame(header, payload, now());
   if (!outcome) return drop_link(outcome.error());
@@ -247,7 +222,7 @@ void TcpCheckpointSender::on_frame(const FrameHeader& header, std::span<const st
   publish();
 }
 
-void TcpCheckpointSender::handle(SenderMachine::Outcome outcome) {
+void Sender::handle(SenderMachine::Outcome outcome) {
   if (outcome.over) return lose(*outcome.over);
   if (outcome.ping) say(encode_signal(FrameType::pong, machine_.session()));
   if (outcome.welcomed) welcomed();
@@ -256,7 +231,7 @@ void TcpCheckpointSender::handle(SenderMachine::Outcome outcome) {
   if (outcome.welcomed) pump();
 }
 
-void TcpCheckpointSender::welcomed() {
+void Sender::welcomed() {
   link_state_ = LinkState::up;
   if (state_ == State::opening) {
     state_ = State::open;
@@ -266,13 +241,13 @@ void TcpCheckpointSender::welcomed() {
   }
 }
 
-void TcpCheckpointSender::on_down(Error reason) {
+void Sender::on_down(Error reason) {
   if (state_ == State::stopping) return io_.stop();
   if (state_ == State::lost) return link_.reset();
   drop_link(reason);
 }
 
-void TcpCheckpointSender::drop_link(const Error& reason) {
+void Sender::drop_link(const Error& reason) {
   if (link_) std::exchange(link_, nullptr)->close();
   machine_.on_down();
   tick_timer_.cancel();
@@ -286,12 +261,13 @@ void TcpCheckpointSender::drop_link(const Error& reason) {
   });
 }
 
-void TcpCheckpointSender::lose(const Error& reason) {
+void Sender::lose(const Error& reason) {
   const auto before = std::exchange(state_, State::lost);
   link_state_ = LinkState::down;
   if (link_) std::exchange(link_, nullptr)->close();
   tick_timer_.cancel();
   connect_timer_.cancel();
+  dialer_->cancel();
   machine_.end();
   // Told before `acquire` can say so: its caller then knows why.
   if (before != State::opening && events_.lost) events_.lost(reason);
@@ -299,10 +275,11 @@ void TcpCheckpointSender::lose(const Error& reason) {
   if (before == State::opening) opened_.set_value(fail(reason));
 }
 
-void TcpCheckpointSender::say_bye(const std::string& reason) {
+void Sender::say_bye(const std::string& reason) {
   const bool greeted = link_ && state_ != State::lost;
   state_ = State::stopping;
   tick_timer_.cancel();
+  dialer_->cancel();
   if (!greeted || !link_->send_copy(encode_bye(machine_.session(), reason))) return io_.stop();
   link_->finish();
   connect_timer_.expires_after(limits::link_goodbye);
@@ -311,12 +288,12 @@ void TcpCheckpointSender::say_bye(const std::string& reason) {
   });
 }
 
-void TcpCheckpointSender::say(std::span<const std::byte> frame) {
+void Sender::say(std::span<const std::byte> frame) {
   // A ping or pong that finds no room is not missed: the queue before it keeps the link busy.
   static_cast<void>(link_ && link_->send_copy(frame));
 }
 
-void TcpCheckpointSender::publish() {
+void Sender::publish() {
   in_flight_ = machine_.in_flight();
   resent_frames_ = machine_.resent();
 }
@@ -328,8 +305,7 @@ Result<std::unique_ptr<CheckpointSender>> CheckpointSender::open(const SenderPar
                                                                  Duration patience,
                                                                  SenderEvents events) {
   UNDERSTUDY_TRY(auto pool, FramePool::create(limits::frames_in_flight));
-  auto sender =
-      std::make_unique<TcpCheckpointSender>(parties, offer, std::move(events), std::move(pool));
+  auto sender = std::make_unique<Sender>(parties, offer, std::move(events), std::move(pool));
   UNDERSTUDY_CHECK(sender->start(patience));
   return sender;
 }
