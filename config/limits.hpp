@@ -61,6 +61,7 @@ inline constexpr std::size_t sync_passes =
 
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
 inline constexpr auto link_test_longest = 15s;  ///< echoes and all
+
 // --- DPDK
 inline constexpr std::size_t interface_name_bytes = 16;  ///< the kernel's IFNAMSIZ, with its zero
 inline constexpr std::uint32_t mtu_max = 65'535;

@@ -336,8 +336,10 @@ void GuestHost::report_protection(control::Guest& guest,
   guest.set_sync_fraction(primary.sync_fraction);
   guest.set_throttled(primary.throttled);
   const auto* backup = daemon_.settings.find_host(role_.protection_target());
-  guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(),
-                             backup == nullptr ? "" : backup->replication_address(),
+  const auto where = backup == nullptr                    ? std::string{}
+                     : daemon_.transport->name() == "tcp" ? backup->replication_address()
+                                                          : backup->name();
+  guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(), where,
                              primary.link_up ? "up" : "down", daemon_.privacy));
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from . import guest, namespaces
 from .host import COROSYNC, DAEMON
 from .lab import Lab
-from .plan import UPLINKS, LabError
+from .plan import LINKS, UPLINKS, LabError
 from .shell import interruption
 
 HELP = """\
@@ -26,6 +26,7 @@ Whole lab
                                       three networks; returns when Corosync is quorate on every host
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
        [--no-daemon]                  Corosync only, no understudyd
+       [--link tcp|dpdk]              by what checkpoints travel (tcp)
        [--clear]                      no key: checkpoints travel in clear text
        [--bin DIR]                    where understudyd and understudy are; default $UNDERSTUDY_BIN or
                                       build/release/bin
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     rest = arg("argv", nargs=argparse.REMAINDER)
     command("up", arg("--hosts", type=int, default=3), arg("--no-guest", action="store_true"),
             arg("--no-daemon", action="store_true"), arg("--clear", action="store_true"),
+            arg("--link", choices=LINKS, default="tcp"),
             arg("--bin", type=Path),
             arg("--memory", type=int, default=1024), arg("--interval", type=int, default=25),
             arg("--beacon", type=int, default=5), arg("--nic", default="virtio-net-pci"),
@@ -125,7 +127,7 @@ STARTED = time.monotonic()
 
 def do_up(lab: Lab, o) -> int:
     lab.up(hosts=o.hosts, guest_name=None if o.no_guest else "pg", daemon=not o.no_daemon,
-           binaries=o.bin, encrypted=not o.clear,
+           binaries=o.bin, encrypted=not o.clear, link=o.link,
            **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
                                      "beacon_ms": o.beacon, "nic": o.nic, "uplink": o.uplink}))
     return 0

@@ -69,10 +69,11 @@ class Lab:
 
     def up(self, hosts: int = 3, guest_name: str | None = "pg", daemon: bool = True,
            binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
-           **guest_settings) -> None:
+           link: str | None = None, **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
-        guest_name None is --no-guest; encrypted False leaves replication in clear text. guest_settings
+        guest_name None is --no-guest; encrypted False leaves replication in clear text; link None is the
+        environment's UNDERSTUDY_LINK, or tcp. guest_settings
         are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
         UNDERSTUDY_UPLINK is the default of `uplink`). The guest is built if needed but not started:
         `understudy start`.
@@ -90,7 +91,8 @@ class Lab:
             else:
                 guest_plan = None
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
-                              guest_plan, key=secrets.token_hex(KEY_BYTES) if encrypted else "",
+                              guest_plan, link=link or os.environ.get("UNDERSTUDY_LINK", "tcp"),
+                              key=secrets.token_hex(KEY_BYTES) if encrypted else "",
                               extra=extra or [])
             try:
                 self._build()

@@ -17,6 +17,7 @@ PREFIX = "us-"
 CLUSTER_BRIDGE, GUEST_BRIDGE, REPLICATION_BRIDGE = "br-cluster", "br-guest", "br-repl"
 REPLICATION_MTU = 65535
 UPLINKS = ("tap", "dpdk")
+LINKS = ("tcp", "dpdk")
 CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
 GUEST_ADDRESS = "10.78.0.10"
 REPLICATION_PORT = 7400
@@ -77,6 +78,7 @@ class Plan:
     guest: GuestPlan | None = None
     token_ms: int = 200
     consensus_ms: int = 240
+    link: str = "tcp"  # or dpdk: by what checkpoints travel
     key: str = ""  # of the replication links, in hex; empty: in clear text
     # Lines added to every understudyd configuration: for tests that need a setting of their own.
     extra: list[str] = field(default_factory=list)
@@ -131,6 +133,7 @@ class Plan:
             lines.append(f'security {{ psk_file: "{KEY_IN_HOST}" }}')
         if host != WITNESS:
             lines.append('dpdk { replication_device: "repl0" }')
+            lines.append(f"link: {self.link.upper()}")
         if self.guest and host != WITNESS:
             guest = self.guest
             lines += [
