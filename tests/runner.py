@@ -21,7 +21,7 @@ ROOT = TESTS.parent
 LOGS = ROOT / "build/test-logs"
 SKIPPED = 77
 FILE_SECONDS = 240      # one file of integration tests, unless named here
-LONG_FILES = {"survives_kill_test": 480}
+LONG_FILES = {"survives_kill_test": 720}
 GUEST_SECONDS = 600     # building it, where a mirror is slow
 BUILD_SECONDS = 2400
 TEST_SECONDS = 1200     # one call of ctest
@@ -220,7 +220,8 @@ class Runner:
         if code or counts["failed"]:
             show_tail(log)
             where = re.findall(r"(\w+\.cpp:\d+): FAILED", log.read_text(errors="replace"))[:3]
-            raise Failure(f"{counts['failed']} of {detail} failed{' at ' + ', '.join(where) if where else ''}: {log}")
+            raise Failure(f"{counts['failed']} of {detail} failed"
+                          f"{' at ' + ', '.join(where) if where else ''}: {log}")
         return ("passed", detail) if counts["total"] else ("skipped", "no such tests")
 
     def _python_file(self, suite: str, path: Path) -> None:

@@ -17,10 +17,12 @@ KILL_AFTER = (0.3, 3.0)
 
 
 class SurvivesKillTest(LabCase):
+    rounds = ROUNDS
+
     def test_at_random_moments(self):
         seed = test_seed()
         moments = random.Random(seed)
-        for number in range(1, ROUNDS + 1):
+        for number in range(1, self.rounds + 1):
             delay = moments.uniform(*KILL_AFTER)
             with self.subTest(round=number, delay=f"{delay:.3f}", seed=seed):
                 if number > 1:
@@ -45,7 +47,14 @@ class SurvivesKillTest(LabCase):
         self.assertEqual(result.failures(), [])
 
     def log_directory(self, number: int):
-        return LOGS / f"survives_kill.round{number}"
+        return LOGS / f"{type(self).__name__}.round{number}"
+
+
+class SurvivesKillOverDpdkTest(SurvivesKillTest):
+    """Checkpoints and the guest's packets through DPDK."""
+
+    lab_options = {"link": "dpdk", "uplink": "dpdk"}
+    rounds = min(ROUNDS, 3)
 
 
 if __name__ == "__main__":
