@@ -69,6 +69,7 @@ inline constexpr std::size_t shared_key_bytes_max = 4096;
 /// 8446 5.5: 2^24.5 of 16 KiB).
 inline constexpr std::uint64_t records_per_key = 1U << 20U;
 inline constexpr std::size_t handshake_bytes = 16U << 10U;  ///< of a peer's, in all
+inline constexpr std::size_t replay_window_records = 4096;  ///< how late a datagram's record may be
 
 // --- replication over datagrams
 inline constexpr std::size_t datagram_header_bytes = 64;
@@ -106,8 +107,9 @@ inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;
 inline constexpr auto record_agreement = 5s;  ///< hosts that agree take milliseconds
-inline constexpr auto role_tick = 100ms;      ///< roles are looked at anew at least this often
-inline constexpr auto link_give_up = 5s;      ///< a link to a living backup may be down this long
+inline constexpr std::size_t record_file_bytes = 1U << 20U;
+inline constexpr auto role_tick = 100ms;  ///< roles are looked at anew at least this often
+inline constexpr auto link_give_up = 5s;  ///< a link to a living backup may be down this long
 inline constexpr auto primary_away = 2 * link_give_up;  ///< then its session here ends
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
 inline constexpr auto summary_period =
@@ -143,6 +145,9 @@ static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut 
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
+static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
+static_assert(replay_window_records < records_per_key, "late records are of this key or the last");
+static_assert(replay_window_records % 64 == 0, "the window is made of whole words");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -212,15 +212,29 @@ void examine_cluster(const Examined<config::Config>& config) {
   }
 }
 
+void examine_security(const Examined<config::Config>& config) {
+  if (!config.value.has_security()) return;
+  const auto security = config.nested(*config.value.mutable_security(), "security");
+  const auto& file = security.value.psk_file();
+  if (file.empty()) {
+    // A block that protects nothing would be read as protection.
+    security.complain("psk_file", "name the file with the key, or leave security out");
+  }
+  security.absolute_path("psk_file", file);
+}
+
 void examine(const Examined<config::Config>& config) {
   auto& value = config.value;
   config.name("cluster", value.cluster());
   if (value.control_socket().empty()) value.set_control_socket("/run/understudy/control.sock");
   config.absolute_path("control_socket", value.control_socket());
+  if (value.state_dir().empty()) value.set_state_dir("/var/lib/understudy/state");
+  config.absolute_path("state_dir", value.state_dir());
   if (value.control_socket().size() > 107) {
     config.complain("control_socket", "a unix socket's path has at most 107 bytes");
   }
   examine_cluster(config);
+  examine_security(config);
 
   std::set<std::string> guests;
   for (int i = 0; i < value.guest_size(); ++i) {

@@ -336,9 +336,9 @@ void GuestHost::report_protection(control::Guest& guest,
   guest.set_sync_fraction(primary.sync_fraction);
   guest.set_throttled(primary.throttled);
   const auto* backup = daemon_.settings.find_host(role_.protection_target());
-  guest.set_link(fmt::format("{} {} {}", daemon_.transport->name(),
+  guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(),
                              backup == nullptr ? "" : backup->replication_address(),
-                             primary.link_up ? "up" : "down"));
+                             primary.link_up ? "up" : "down", daemon_.privacy));
 }
 
 }  // namespace understudy::failover

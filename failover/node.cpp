@@ -49,11 +49,13 @@ void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>
 
 }  // namespace
 
-Node::Node(boost::asio::io_context& io, Settings settings)
+Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+           const std::shared_ptr<const replication::Credentials>& credentials)
     : io_{io},
       settings_{std::move(settings)},
-      book_{settings_.this_node(), host_ids(settings_)},
-      transports_{replication::tcp_transport()},
+      store_{std::move(store)},
+      book_{settings_.this_node(), host_ids(settings_), store_.load()},
+      transports_{replication::tcp_transport(credentials)},
       daemon_{io_,
               settings_,
               book_,
@@ -61,12 +63,16 @@ Node::Node(boost::asio::io_context& io, Settings settings)
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
               },
-              transports_.front()},
+              transports_.front(),
+              credentials ? "encrypted" : "clear"},
       timer_{io} {}
 
-Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings) {
+Result<std::unique_ptr<Node>> Node::start(
+    boost::asio::io_context& io, Settings settings,
+    const std::shared_ptr<const replication::Credentials>& credentials) {
+  UNDERSTUDY_TRY(auto store, RecordStore::open(settings.config().state_dir()));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Node> node{new Node{io, std::move(settings)}};
+  std::unique_ptr<Node> node{new Node{io, std::move(settings), std::move(store), credentials}};
   UNDERSTUDY_CHECK(node->listen());
   for (const auto& guest : node->settings_.config().guest())
     static_cast<void>(node->guest(guest.name()));
@@ -142,7 +148,19 @@ void Node::send(const peer::Message& message) {
   membership_->send(std::move(bytes));
 }
 
+bool Node::remember() {
+  const auto stored = store_.save(book_.memory());
+  const auto trouble = stored ? std::string{} : stored.error().message;
+  if (trouble != memory_trouble_ && !stored) {
+    log::error("record.not_stored", {log::kv("why", trouble)});
+  }
+  memory_trouble_ = trouble;
+  return stored.has_value();
+}
+
+/// What could not be stored must not be said: reminders will try again.
 void Node::send(const RecordBook::Messages& messages) {
+  if (!remember()) return;
   for (const auto& message : messages) send(message);
 }
 
@@ -195,6 +213,7 @@ void Node::tick() {
   if (stopped_) return;
   const auto at = now();
   for (auto* one : guests()) one->tick();
+  if (!memory_trouble_.empty()) static_cast<void>(remember());
   if (book_.waits() && at - reminded_ > reminder_period) {
     reminded_ = at;
     send(book_.remind());
@@ -358,10 +377,19 @@ void Node::add_warnings(control::Status& status) const {
     status.add_warning(
         "no quorum: guests here are paused and their output is closed until a majority is back");
   }
-  if (book_.quorate() && !book_.ready()) {
+  if (!memory_trouble_.empty()) {
+    status.add_warning("this host cannot remember who may run a guest, and does not vote: " +
+                       memory_trouble_);
+  }
+  if (book_.damaged()) {
+    status.add_warning(fmt::format(
+        "{} was damaged: this host has no vote until a majority of the others has met it; if all "
+        "hosts say so and no guest runs anywhere, remove that file on all of them",
+        store_.path()));
+  } else if (book_.quorate() && !book_.ready()) {
     status.add_warning(
-        "the records are not agreed: after a restart a daemon must meet a majority of the others, "
-        "and when all were down, all must meet once");
+        "the records are not agreed: a majority that remembers must meet, or, when the cluster is "
+        "new, all hosts once");
   }
 }
 

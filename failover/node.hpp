@@ -17,15 +17,17 @@
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/record_store.hpp"
 
 namespace understudy::failover {
 
 class Node final : public MembershipEvents {
  public:
   /// Listens for replication and control, then joins the cluster. Errors (a port in use, another
-  /// daemon on the socket) leave nothing behind.
-  [[nodiscard]] static Result<std::unique_ptr<Node>> start(boost::asio::io_context& io,
-                                                           Settings settings);
+  /// daemon on the socket) leave nothing behind. Without credentials links are in clear text.
+  [[nodiscard]] static Result<std::unique_ptr<Node>> start(
+      boost::asio::io_context& io, Settings settings,
+      const std::shared_ptr<const replication::Credentials>& credentials);
   ~Node() override;  // NOLINT(bugprone-exception-escape): see node.cpp
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -45,13 +47,16 @@ class Node final : public MembershipEvents {
     TimePoint at;
   };
 
-  Node(boost::asio::io_context& io, Settings settings);
+  Node(boost::asio::io_context& io, Settings settings, RecordStore store,
+       const std::shared_ptr<const replication::Credentials>& credentials);
 
   [[nodiscard]] Result<> listen();
   [[nodiscard]] GuestHost& guest(const std::string& name);
   [[nodiscard]] std::vector<GuestHost*> guests() const;
   void send(const peer::Message& message);
   void send(const RecordBook::Messages& messages);
+  /// Whether the disk holds what the book has accepted.
+  [[nodiscard]] bool remember();
   void decide_all();
   void tick();
   void summarise();
@@ -67,6 +72,8 @@ class Node final : public MembershipEvents {
 
   boost::asio::io_context& io_;
   const Settings settings_;
+  RecordStore store_;
+  std::string memory_trouble_;
   RecordBook book_;
   std::vector<std::shared_ptr<replication::Transport>> transports_;  ///< the configured one first
   GuestHost::Daemon daemon_;

@@ -20,25 +20,46 @@ void to_message(const Record& record, peer::Record& message) {
 
 }  // namespace
 
-RecordBook::RecordBook(NodeId self, std::vector<NodeId> hosts)
-    : self_{self}, hosts_{std::move(hosts)} {}
+RecordBook::RecordBook(NodeId self, std::vector<NodeId> hosts, const peer::Memory& memory)
+    : self_{self},
+      hosts_{std::move(hosts)},
+      voter_{memory.voter()},
+      damaged_{memory.damaged()},
+      ballot_{memory.ballot()} {
+  for (const auto& entry : memory.record()) {
+    accepted_[entry.guest()] = {from_message(entry.record()), entry.ballot()};
+  }
+}
+
+peer::Memory RecordBook::memory() const {
+  peer::Memory memory;
+  memory.set_voter(voter_);
+  memory.set_damaged(damaged_);
+  memory.set_ballot(ballot_);
+  for (const auto& [guest, stored] : accepted_) {
+    auto& entry = *memory.add_record();
+    entry.set_guest(guest);
+    entry.set_ballot(stored.ballot);
+    to_message(stored.record, *entry.mutable_record());
+  }
+  return memory;
+}
 
 RecordBook::Messages RecordBook::on_view(const View& view) {
   on_lost();
   view_ = view;
+  const auto memory = this->memory();
+  told_.Clear();
+  told_.set_voter(memory.voter());
+  told_.set_damaged(memory.damaged());
+  told_.set_ballot(memory.ballot());
+  *told_.mutable_record() = memory.record();
   return {own_state()};
 }
 
 peer::Message RecordBook::own_state() const {
   auto message = this->message();
-  auto& state = *message.mutable_state();
-  state.set_voter(voter_);
-  for (const auto& [guest, stored] : accepted_) {
-    auto& entry = *state.add_record();
-    entry.set_guest(guest);
-    entry.set_ballot(stored.ballot);
-    to_message(stored.record, *entry.mutable_record());
-  }
+  *message.mutable_state() = told_;
   return message;
 }
 
@@ -118,8 +139,9 @@ RecordBook::Messages RecordBook::on_state(NodeId from, const peer::State& state)
 
   const bool all_hosts = std::all_of(hosts_.begin(), hosts_.end(), told);
   const bool first_meeting =
-      all_hosts &&
-      std::none_of(states_.begin(), states_.end(), [](auto& one) { return one.second.voter(); });
+      all_hosts && std::none_of(states_.begin(), states_.end(), [](auto& one) {
+        return one.second.voter() || one.second.damaged();
+      });
   for (const auto& [node, known] : states_) {
     const bool host = std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end();
     if (host && (known.voter() || first_meeting)) voters_.insert(node);
@@ -140,7 +162,10 @@ void RecordBook::adopt() {
       if (age(ours) < age(theirs)) ours = theirs;
     }
   }
-  for (auto& [guest, stored] : accepted_) stored.ballot = view_->ring.sequence;
+  // Rings have growing numbers for as long as Corosync remembers them; ballots grow in any case.
+  ballot_ = view_->ring.sequence;
+  for (const auto& [node, state] : states_) ballot_ = std::max(ballot_, state.ballot() + 1);
+  for (auto& [guest, stored] : accepted_) stored.ballot = ballot_;
 }
 
 void RecordBook::on_adopted(NodeId from, const peer::Adopted& adopted) {
@@ -153,6 +178,7 @@ void RecordBook::on_adopted(NodeId from, const peer::Adopted& adopted) {
     if (std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end()) voters_.insert(node);
   }
   voter_ = true;
+  damaged_ = false;
   ready_ = true;
 }
 
@@ -191,7 +217,7 @@ RecordBook::Messages RecordBook::on_proposal(const peer::Proposal& proposal) {
   if (ours.record == next) return {own_acceptance(proposal.guest())};  // it is told again
   const bool follows = ours.record.term.value() == proposal.base_term();
   if (!follows || next.term != ours.record.term.next()) return {};
-  ours = {next, view_->ring.sequence};
+  ours = {next, ballot_};
   acceptors_[proposal.guest()].clear();
   return {own_acceptance(proposal.guest())};
 }

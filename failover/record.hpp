@@ -1,16 +1,16 @@
 // The record of who may run a guest, agreed by a majority of the configured hosts. Pure.
 //
-// One round of Paxos per Corosync ring, for all guests together (Lamport, "Paxos Made Simple"; the
-// ring's sequence is the ballot). Phase 1: in a new quorate ring every member tells all that it has
-// accepted, and all take over the newest of it; when a majority of hosts say so, the ring is ready.
-// Phase 2: proposals arrive in the same order at every member, which accepts one whose base is what
-// it holds; accepted by a majority, it is decided, and only then may anybody act on it. One's own
-// delivery proves nothing about the others (Corosync's order is AGREED, not SAFE), therefore the
-// explicit answers.
+// One round of Paxos per Corosync ring, for all guests together (Lamport, "Paxos Made Simple").
+// Phase 1: in a new quorate ring every member tells all that it has accepted, and all take over the
+// newest of it under a ballot higher than any told; when a majority of hosts say so, the ring is
+// ready. Phase 2: proposals arrive in the same order at every member, which accepts one whose base
+// is what it holds; accepted by a majority, it is decided, and only then may anybody act on it.
+// One's own delivery proves nothing about the others (Corosync's order is AGREED, not SAFE),
+// therefore the explicit answers.
 //
-// A daemon that has just started remembers nothing; its host's vote counts again once it has taken
-// over the records of a majority of others, or when all hosts meet for the first time. (A record on
-// disk, so that one survivor suffices, comes later.)
+// What a host has accepted must survive it: `memory()` goes to disk before anything that an event
+// returns is sent. A host without memory (new, or its disk lost it) has no vote until it has taken
+// over the records of a majority of others, or until all hosts meet for the first time.
 #pragma once
 
 #include <map>
@@ -38,7 +38,10 @@ class RecordBook {
  public:
   using Messages = std::vector<peer::Message>;
 
-  RecordBook(NodeId self, std::vector<NodeId> hosts);
+  RecordBook(NodeId self, std::vector<NodeId> hosts, const peer::Memory& memory = {});
+
+  /// To be stored durably before what an event returns is sent.
+  [[nodiscard]] peer::Memory memory() const;
 
   // --- events; each returns what is to be sent to the group
   [[nodiscard]] Messages on_view(const View& view);
@@ -64,6 +67,8 @@ class RecordBook {
   /// A majority has answered in this ring: decided() is the truth, proposals may be made.
   [[nodiscard]] bool ready() const { return ready_; }
   [[nodiscard]] bool voter() const { return voter_; }
+  /// The disk held a memory that cannot be read, and no majority has replaced it yet.
+  [[nodiscard]] bool damaged() const { return damaged_; }
   /// A proposal has been made or accepted in this ring and is not decided.
   [[nodiscard]] bool pending(const std::string& guest) const;
   /// The newest decided record that is known here; all zero when there is none.
@@ -89,11 +94,14 @@ class RecordBook {
   const NodeId self_;
   const std::vector<NodeId> hosts_;
   bool voter_{};
+  bool damaged_{};
+  std::uint64_t ballot_{};
   std::map<std::string, Stored> accepted_;
   std::map<std::string, Record> decided_;
 
   // Of this ring alone.
   std::optional<View> view_;
+  peer::State told_;  ///< ours, as it was first told: all members must reckon with the same
   std::map<NodeId, peer::State> states_;
   std::set<NodeId> voters_;
   std::set<NodeId> adopters_;

@@ -22,6 +22,18 @@ log::Level level_of(config::LogLevel level) {
   }
 }
 
+/// Of this host's replication links. A witness has none, and needs no key.
+Result<std::shared_ptr<const replication::Credentials>> load_credentials(const Settings& settings) {
+  if (settings.this_host().replication_address().empty()) return nullptr;
+  if (!settings.config().has_security()) {
+    log::warning("links.clear",
+                 {log::kv("why", "anyone on the replication network can read and write guests"),
+                  log::kv("remedy", "security { psk_file } in the configuration of every host")});
+    return nullptr;
+  }
+  return replication::Credentials::load(settings.config().security().psk_file());
+}
+
 Result<> run(const std::string& file) {
   UNDERSTUDY_TRY(auto settings, Settings::load(file));
   log::configure(level_of(settings.config().log_level()), settings.this_host().name());
@@ -32,7 +44,8 @@ Result<> run(const std::string& file) {
     log::warning("priority.refused", {log::kv("remedy", "give understudyd CAP_SYS_NICE")});
 
   boost::asio::io_context io{1};
-  UNDERSTUDY_TRY(const auto node, failover::Node::start(io, std::move(settings)));
+  UNDERSTUDY_TRY(const auto credentials, load_credentials(settings));
+  UNDERSTUDY_TRY(const auto node, failover::Node::start(io, std::move(settings), credentials));
   boost::asio::signal_set signals{io, SIGTERM, SIGINT};
   signals.async_wait([&](const boost::system::error_code&, int signal) {
     log::info("daemon.stopping", {log::kv("signal", signal)});

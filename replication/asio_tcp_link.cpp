@@ -21,7 +21,6 @@ constexpr std::size_t discarded_bytes = 64U << 10U;
 using boost::system::error_code;
 
 Error lost_connection(const error_code& code) {
-  if (code == asio::error::eof) return {ErrorKind::closed, "the peer closed the connection"};
   return {ErrorKind::closed, "the connection broke: " + code.message()};
 }
 
@@ -36,19 +35,48 @@ void set_option(int fd, int level, int option, int value) {
 
 }  // namespace
 
-std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, LinkEvents& events) {
-  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::shared_ptr<AsioTcpLink> link{new AsioTcpLink{std::move(socket), events}};
-  error_code ignored;
-  link->socket_.non_blocking(true, ignored);
+std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, LinkEvents& events,
+                                                std::shared_ptr<const Credentials> credentials,
+                                                HandshakeSide side) {
+  auto stream = FrameStream::begin(std::move(credentials), side);
+  std::shared_ptr<AsioTcpLink> link{
+      // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+      new AsioTcpLink{std::move(socket), events, stream ? std::move(*stream) : FrameStream{}}};
   tune(link->socket_.native_handle());
-  link->wait_readable();
+  if (stream) {
+    link->begin();
+  } else {
+    link->finishing_ = true;  // nothing may leave in clear text
+    link->break_down_later(stream.error());
+  }
   return link;
 }
 
-AsioTcpLink::AsioTcpLink(asio::ip::tcp::socket socket, LinkEvents& events)
-    : socket_{std::move(socket)}, events_{events} {
+std::shared_ptr<AsioTcpLink> AsioTcpLink::start(asio::ip::tcp::socket socket, LinkEvents& events,
+                                                FrameStream stream) {
+  std::shared_ptr<AsioTcpLink> link{
+      // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+      new AsioTcpLink{std::move(socket), events, std::move(stream)}};
+  link->begin();
+  return link;
+}
+
+AsioTcpLink::AsioTcpLink(asio::ip::tcp::socket socket, LinkEvents& events, FrameStream stream)
+    : socket_{std::move(socket)}, events_{events}, stream_{std::move(stream)} {
   gather_.reserve(gathered_frames);
+  error_code ignored;
+  socket_.non_blocking(true, ignored);
+}
+
+/// Not at once: something may have been read ahead, and nothing is delivered inside `start`.
+void AsioTcpLink::begin() {
+  if (const auto first = stream_.take_output(); !first.empty()) {
+    queue_.push_back(copy(first));
+    flush();
+  }
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (!self->closed_) self->on_readable();
+  });
 }
 
 void AsioTcpLink::tune(int fd) {
@@ -62,7 +90,7 @@ void AsioTcpLink::tune(int fd) {
 }
 
 bool AsioTcpLink::accepts() const {
-  return !closed_ && !finishing_ && queue_.size() < limits::link_queue_frames;
+  return !closed_ && !finishing_ && queue_.size() + waiting_.size() < limits::link_queue_frames;
 }
 
 bool AsioTcpLink::send(std::span<const std::byte> frame) {
@@ -70,28 +98,65 @@ bool AsioTcpLink::send(std::span<const std::byte> frame) {
     refused_ = true;
     return false;
   }
-  enqueue({{}, frame});
+  ++sent_frames_;
+  if (stream_.ready()) {
+    queue_.push_back(stream_.secured() ? sealed(frame) : Outgoing{nullptr, frame});
+    if (!waiting_writable_) flush();
+  } else {
+    waiting_.push_back({nullptr, frame});
+  }
   return true;
 }
 
 bool AsioTcpLink::send_copy(std::span<const std::byte> frame) {
   if (!accepts()) return false;
-  Outgoing outgoing;
-  outgoing.copy.assign(frame.begin(), frame.end());
-  outgoing.bytes = outgoing.copy;
-  enqueue(std::move(outgoing));
+  ++sent_frames_;
+  if (stream_.ready()) {
+    queue_.push_back(stream_.secured() ? sealed(frame) : copy(frame));
+    if (!waiting_writable_) flush();
+  } else {
+    waiting_.push_back(copy(frame));
+  }
   return true;
 }
 
-void AsioTcpLink::enqueue(Outgoing outgoing) {
-  queue_.push_back(std::move(outgoing));
-  ++sent_frames_;
+AsioTcpLink::Buffer AsioTcpLink::take_buffer() {
+  if (spare_.empty()) return std::make_unique_for_overwrite<std::byte[]>(buffer_bytes);
+  auto buffer = std::move(spare_.back());
+  spare_.pop_back();
+  return buffer;
+}
+
+AsioTcpLink::Outgoing AsioTcpLink::copy(std::span<const std::byte> bytes) {
+  UNDERSTUDY_ASSERT(bytes.size() <= buffer_bytes, "a frame has its limit");
+  auto buffer = take_buffer();
+  std::ranges::copy(bytes, buffer.get());
+  const std::span whole{buffer.get(), bytes.size()};
+  return {std::move(buffer), whole};
+}
+
+/// The one pass over a frame on its way out.
+AsioTcpLink::Outgoing AsioTcpLink::sealed(std::span<const std::byte> frame) {
+  UNDERSTUDY_ASSERT(frame.size() <= limits::frame_bytes, "a frame has its limit");
+  auto buffer = take_buffer();
+  const std::span record{buffer.get(), frame.size() + FrameStream::overhead_bytes};
+  stream_.seal(frame, record);
+  return {std::move(buffer), record};
+}
+
+void AsioTcpLink::seal_waiting() {
+  for (auto& waiting : waiting_) {
+    queue_.push_back(sealed(waiting.bytes));
+    if (waiting.buffer) spare_.push_back(std::move(waiting.buffer));
+  }
+  waiting_.clear();
   if (!waiting_writable_) flush();
+  tell_writable();
 }
 
 void AsioTcpLink::flush() {
   while (!queue_.empty() && !closed_ && !waiting_writable_) write_some();
-  if (queue_.empty() && finishing_ && !closed_) {
+  if (queue_.empty() && waiting_.empty() && finishing_ && !closed_) {
     error_code ignored;
     socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   }
@@ -115,7 +180,9 @@ void AsioTcpLink::write_some() {
     const auto part = std::min(written, first.size());
     first = first.subspan(part);
     written -= part;
-    if (first.empty()) queue_.pop_front();
+    if (!first.empty()) continue;
+    if (auto& buffer = queue_.front().buffer) spare_.push_back(std::move(buffer));
+    queue_.pop_front();
   }
 }
 
@@ -127,11 +194,13 @@ void AsioTcpLink::wait_writable() {
                        self->waiting_writable_ = false;
                        if (code) return self->break_down(lost_connection(code));
                        self->flush();
-                       const bool room = self->queue_.size() <= limits::link_queue_frames / 2;
-                       if (room && self->accepts() && std::exchange(self->refused_, false)) {
-                         self->events_.on_writable();
-                       }
+                       self->tell_writable();
                      });
+}
+
+void AsioTcpLink::tell_writable() {
+  const bool room = queue_.size() + waiting_.size() <= limits::link_queue_frames / 2;
+  if (room && accepts() && std::exchange(refused_, false)) events_.on_writable();
 }
 
 void AsioTcpLink::wait_readable() {
@@ -145,25 +214,35 @@ void AsioTcpLink::wait_readable() {
 
 /// Delivers one frame at most, so that what else waits on this thread gets its turn.
 void AsioTcpLink::on_readable() {
-  if (finishing_) return discard();
-  while (true) {
-    if (!header_ && next_header_read_ == next_header_.size() && !begin_frame()) return;
-    if (header_ && payload_complete()) break;
-    if (!read_some()) return;
+  while (!closed_) {
+    if (finishing_ && stream_.ready()) return discard();
+    const auto step = stream_.advance();
+    if (!step) {
+      say_last_word();
+      return break_down(step.error());
+    }
+    if (const auto answer = stream_.take_output(); !answer.empty()) {
+      queue_.push_back(copy(answer));
+      if (!waiting_writable_) flush();
+    }
+    switch (*step) {
+      case FrameStream::Step::more:
+        if (!read_some()) return;
+        break;
+      case FrameStream::Step::ready: seal_waiting(); break;
+      case FrameStream::Step::header:
+        if (!place_frame()) return;
+        break;
+      case FrameStream::Step::frame: return deliver();
+    }
   }
-  deliver();
-  if (closed_) return;
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    if (!self->closed_) self->on_readable();
-  });
 }
 
 /// False: there is nothing to read now, or never again.
 bool AsioTcpLink::read_some() {
-  const auto payload = header_ ? place_.subspan(payload_read_) : std::span<std::byte>{};
-  const auto next = std::span{next_header_}.subspan(next_header_read_);
-  const std::array buffers{asio::mutable_buffer{payload.data(), payload.size()},
-                           asio::mutable_buffer{next.data(), next.size()}};
+  const auto room = stream_.room();
+  const std::array buffers{asio::mutable_buffer{room[0].data(), room[0].size()},
+                           asio::mutable_buffer{room[1].data(), room[1].size()}};
   error_code code;
   const auto got = socket_.read_some(buffers, code);
   if (must_wait(code)) {
@@ -171,55 +250,44 @@ bool AsioTcpLink::read_some() {
     return false;
   }
   if (code) {
-    const bool inside = header_ || next_header_read_ > 0;
-    break_down(inside && code == asio::error::eof
-                   ? Error{ErrorKind::protocol, "its stream ended in the middle of a frame"}
-                   : lost_connection(code));
+    break_down(code == asio::error::eof ? stream_.end() : lost_connection(code));
     return false;
   }
   received_bytes_ += got;
-  const auto of_payload = std::min(got, payload.size());
-  payload_read_ += of_payload;
-  next_header_read_ += got - of_payload;
+  stream_.filled(got);
   return true;
 }
 
 /// False: the link is down.
-bool AsioTcpLink::begin_frame() {
-  const auto header = decode_header(next_header_);
-  if (!header) {
-    break_down(header.error());
-    return false;
-  }
-  const auto place = events_.place(*header);
+bool AsioTcpLink::place_frame() {
+  const auto header = stream_.header();
+  const auto place = events_.place(header);
   if (closed_) return false;
-  if (place.size() < header->payload_bytes || place.empty()) {
+  if (place.size() < header.payload_bytes || place.empty()) {
     break_down({ErrorKind::protocol,
-                fmt::format("a {} frame is not expected here", to_string(header->type))});
+                fmt::format("a {} frame is not expected here", to_string(header.type))});
     return false;
   }
-  next_header_read_ = 0;
-  header_ = *header;
-  place_ = place.first(header->payload_bytes);
-  payload_read_ = 0;
+  stream_.place(place);
   return true;
 }
 
-bool AsioTcpLink::payload_complete() const {
-  return payload_read_ == place_.size();
-}
-
 void AsioTcpLink::deliver() {
-  const auto header = *header_;
-  header_.reset();
-  if (const auto good = verify_checksum(header, place_); !good) return break_down(good.error());
-  events_.on_frame(header, place_);
+  const auto header = stream_.header();
+  events_.on_frame(header, stream_.payload());
+  if (closed_) return;
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (!self->closed_) self->on_readable();
+  });
 }
 
 void AsioTcpLink::discard() {
   std::array<std::byte, discarded_bytes> dropped;
   error_code code;
   socket_.read_some(asio::buffer(dropped), code);
+  if (code == asio::error::eof) {
+    return break_down({ErrorKind::closed, "the peer closed the connection"});
+  }
   if (code && !must_wait(code)) return break_down(lost_connection(code));
   wait_readable();
 }
@@ -237,9 +305,9 @@ void AsioTcpLink::close() {
 }
 
 std::unique_ptr<Connection> AsioTcpLink::release() {
-  if (closed_ || header_ || next_header_read_ > 0 || !queue_.empty()) return nullptr;
+  if (closed_ || !stream_.between_frames() || !queue_.empty() || !waiting_.empty()) return nullptr;
   closed_ = true;
-  return std::make_unique<TcpConnection>(std::move(socket_));
+  return std::make_unique<TcpConnection>(std::move(socket_), std::move(stream_));
 }
 
 LinkCounters AsioTcpLink::counters() {
@@ -248,6 +316,18 @@ LinkCounters AsioTcpLink::counters() {
   // SAFETY: the kernel fills no more than `size` bytes; an error leaves zeros.
   static_cast<void>(::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &about, &size));
   return {received_bytes_, sent_frames_, about.tcpi_total_retrans};
+}
+
+/// A peer that lacks the key, or has one that we lack, shall know it. It may not arrive.
+void AsioTcpLink::say_last_word() {
+  const auto word = stream_.take_output();
+  if (word.empty() || !queue_.empty()) return;
+  error_code ignored;
+  socket_.write_some(asio::buffer(word), ignored);
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  // What is left unread would turn the end of the connection into a reset.
+  std::array<std::byte, discarded_bytes> dropped;
+  socket_.read_some(asio::buffer(dropped), ignored);
 }
 
 void AsioTcpLink::break_down(Error reason) {

@@ -3,6 +3,10 @@
 // Payloads are read straight to the place that the owner gives, together with the next frame's
 // header in one call of the kernel. A frame is handed to the kernel inside `send`; what the kernel
 // does not take waits in a bounded queue and leaves with others in one call.
+//
+// With credentials, a handshake comes first and each frame travels as a record (frame_stream.hpp).
+// Frames sent before it is done wait. One that fails ends the link with a sentence that says what
+// the peer lacks; the peer is told, too, if it listens. Who sets the link up bounds the time.
 #pragma once
 
 #include <deque>
@@ -12,6 +16,7 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include "replication/frame_stream.hpp"
 #include "replication/link.hpp"
 
 namespace understudy::replication {
@@ -22,9 +27,14 @@ namespace asio = boost::asio;
 /// down: the pending operations own it.
 class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioTcpLink> {
  public:
-  /// `events` must outlive the link's end.
+  /// A new connection; in clear text without credentials. `events` must outlive the link's end.
+  [[nodiscard]] static std::shared_ptr<AsioTcpLink> start(
+      asio::ip::tcp::socket socket, LinkEvents& events,
+      std::shared_ptr<const Credentials> credentials, HandshakeSide side);
+
+  /// Goes on where another link has released it.
   [[nodiscard]] static std::shared_ptr<AsioTcpLink> start(asio::ip::tcp::socket socket,
-                                                          LinkEvents& events);
+                                                          LinkEvents& events, FrameStream stream);
 
   /// Large kernel buffers, no delay, dead peers noticed. Before connect or listen, for the window.
   static void tune(int fd);
@@ -34,31 +44,41 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   void finish() override;
   void close() override;
 
+  /// What has been read ahead goes with it.
   [[nodiscard]] std::unique_ptr<Connection> release() override;
   [[nodiscard]] LinkCounters counters() override;
 
  private:
+  /// Room for any frame as a record; not cleared when it is made or used again.
+  using Buffer = std::unique_ptr<std::byte[]>;
+  static constexpr std::size_t buffer_bytes = limits::frame_bytes + FrameStream::overhead_bytes;
+
   struct Outgoing {
-    std::vector<std::byte> copy;       ///< empty if the owner keeps the frame
+    Buffer buffer;                     ///< null if the owner keeps the frame
     std::span<const std::byte> bytes;  ///< what has not left yet
   };
 
-  AsioTcpLink(asio::ip::tcp::socket socket, LinkEvents& events);
+  AsioTcpLink(asio::ip::tcp::socket socket, LinkEvents& events, FrameStream stream);
+  void begin();
 
   [[nodiscard]] bool accepts() const;
-  void enqueue(Outgoing outgoing);
+  [[nodiscard]] Buffer take_buffer();
+  [[nodiscard]] Outgoing copy(std::span<const std::byte> bytes);
+  [[nodiscard]] Outgoing sealed(std::span<const std::byte> frame);
+  void seal_waiting();
   void flush();
   void write_some();
   void wait_writable();
+  void tell_writable();
 
   void wait_readable();
   void on_readable();
   [[nodiscard]] bool read_some();
-  [[nodiscard]] bool begin_frame();
-  [[nodiscard]] bool payload_complete() const;
+  [[nodiscard]] bool place_frame();
   void deliver();
   void discard();
 
+  void say_last_word();
   void break_down(Error reason);
   void break_down_later(Error reason);
 
@@ -67,16 +87,15 @@ class AsioTcpLink final : public Link, public std::enable_shared_from_this<AsioT
   bool closed_{};
   bool finishing_{};
 
-  std::deque<Outgoing> queue_;
+  FrameStream stream_;
+
+  std::deque<Outgoing> waiting_;  ///< for the handshake's end
+  std::deque<Outgoing> queue_;    ///< for the kernel
+  std::vector<Buffer> spare_;
   std::vector<asio::const_buffer> gather_;
   bool waiting_writable_{};
   bool refused_{};  ///< a send: on_writable is owed
 
-  HeaderBytes next_header_{};
-  std::size_t next_header_read_{};
-  std::optional<FrameHeader> header_;
-  std::span<std::byte> place_;
-  std::size_t payload_read_{};
   std::uint64_t received_bytes_{};
   std::uint64_t sent_frames_{};
 };

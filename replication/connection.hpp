@@ -11,6 +11,7 @@
 
 #include "config/settings.hpp"
 #include "replication/link.hpp"
+#include "replication/security.hpp"
 
 namespace understudy::replication {
 
@@ -70,6 +71,9 @@ class Transport {
                                                        const std::string& to_host) = 0;
 };
 
-[[nodiscard]] std::shared_ptr<Transport> tcp_transport();
+/// One connection per session. With credentials, only peers that have the same are heard; without,
+/// only those in clear text.
+[[nodiscard]] std::shared_ptr<Transport> tcp_transport(
+    std::shared_ptr<const Credentials> credentials = {});
 
 }  // namespace understudy::replication

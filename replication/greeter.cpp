@@ -32,7 +32,7 @@ void Greeter::on_frame(const FrameHeader& header, std::span<const std::byte> pay
   const auto take = hear(header, payload);
   if (!take) return refuse(header.session, take.error());
   auto connection = link_->release();
-  if (!connection) return on_down({ErrorKind::protocol, "it did not wait for our answer"});
+  if (!connection) return on_down({ErrorKind::io, "its connection cannot be handed on"});
   (*take)(std::move(connection));
   leave();
 }

@@ -1,4 +1,5 @@
-// Hears a new connection's hello and passes the connection on, or refuses with a sentence.
+// Hears a new connection's hello, after its handshake if there is one, and passes the connection
+// on, or refuses with a sentence.
 #pragma once
 
 #include <functional>

@@ -45,8 +45,9 @@ class Handshake {
       std::shared_ptr<const Credentials> credentials, HandshakeSide side);
   virtual ~Handshake() = default;
 
-  /// The peer's next bytes, however they are cut. An error is the link's end; its sentence tells an
-  /// operator what to do (another key, no key, not this protocol).
+  /// The peer's next bytes, however they are cut, none after `done`. An error is the link's end;
+  /// its sentence tells an operator what to do (another key, no key, not this protocol).
+  /// `take_output` then has what tells the peer.
   [[nodiscard]] virtual Result<> on_bytes(std::span<const std::byte> bytes) = 0;
   /// What must be sent now, in order; empty when nothing.
   [[nodiscard]] virtual std::vector<std::byte> take_output() = 0;
@@ -61,7 +62,9 @@ class RecordSealer {
  public:
   static constexpr std::size_t tag_bytes = 16;
 
-  [[nodiscard]] static Result<std::unique_ptr<RecordSealer>> create(const TrafficSecret& secret);
+  /// Both ends agree on `records_per_key`; only tests want it smaller.
+  [[nodiscard]] static Result<std::unique_ptr<RecordSealer>> create(
+      const TrafficSecret& secret, std::uint64_t records_per_key = limits::records_per_key);
   virtual ~RecordSealer() = default;
 
   /// Encrypts the pieces one after the other into `out`, which has their size and tag_bytes more;
@@ -72,11 +75,13 @@ class RecordSealer {
                     std::span<std::byte> out) = 0;
 };
 
-/// Opens records of one direction. One thread. Keys of the period before the newest one are kept,
-/// for records that come late.
+/// Opens records of one direction. One thread. The key before the newest is kept, for records that
+/// come late; the key after it is taken up when a record under it has proved genuine. A record of
+/// any other key is refused at once: so a link must not lose limits::records_per_key in a row.
 class RecordOpener {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<RecordOpener>> create(const TrafficSecret& secret);
+  [[nodiscard]] static Result<std::unique_ptr<RecordOpener>> create(
+      const TrafficSecret& secret, std::uint64_t records_per_key = limits::records_per_key);
   virtual ~RecordOpener() = default;
 
   /// A record in pieces: `begin`, then `next` as often as needed, then `finish` with its tag. What

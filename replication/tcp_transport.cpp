@@ -35,10 +35,12 @@ Error listen_error(const Endpoint& at, const std::string& host, const error_code
   return {ErrorKind::io, fmt::format("listening at {}: {}", where, code.message())};
 }
 
+using Key = std::shared_ptr<const Credentials>;
+
 class TcpListener final : public Listener {
  public:
-  TcpListener(asio::io_context& io, Arrived arrived)
-      : arrived_{std::move(arrived)}, acceptor_{io}, retry_{io} {}
+  TcpListener(asio::io_context& io, Key key, Arrived arrived)
+      : key_{std::move(key)}, arrived_{std::move(arrived)}, acceptor_{io}, retry_{io} {}
 
   [[nodiscard]] Result<> open(const Endpoint& at, const std::string& this_host);
   [[nodiscard]] Endpoint endpoint() const override { return endpoint_; }
@@ -46,6 +48,7 @@ class TcpListener final : public Listener {
  private:
   void accept_next();
 
+  const Key key_;
   const Arrived arrived_;
   tcp::acceptor acceptor_;
   asio::steady_timer retry_;
@@ -70,7 +73,7 @@ void TcpListener::accept_next() {
   acceptor_.async_accept([this](const error_code& code, tcp::socket socket) {
     if (code == asio::error::operation_aborted) return;
     if (!code) {
-      arrived_(std::make_unique<TcpConnection>(std::move(socket)));
+      arrived_(std::make_unique<TcpConnection>(std::move(socket), key_, HandshakeSide::server));
       return accept_next();
     }
     log::warning("replication.accept", {log::kv("why", code.message())});
@@ -83,8 +86,8 @@ void TcpListener::accept_next() {
 
 class TcpDialer final : public Dialer {
  public:
-  TcpDialer(asio::io_context& io, Endpoint peer, std::string to_host)
-      : io_{io}, peer_{std::move(peer)}, to_host_{std::move(to_host)} {}
+  TcpDialer(asio::io_context& io, Key key, Endpoint peer, std::string to_host)
+      : io_{io}, key_{std::move(key)}, peer_{std::move(peer)}, to_host_{std::move(to_host)} {}
 
   void dial(Done done) override;
   void cancel() override { attempt_.reset(); }
@@ -100,6 +103,7 @@ class TcpDialer final : public Dialer {
   [[nodiscard]] Error unreachable(const error_code& code) const;
 
   asio::io_context& io_;
+  const Key key_;
   Endpoint peer_;
   std::string to_host_;
   std::shared_ptr<Attempt> attempt_;
@@ -129,7 +133,8 @@ void TcpDialer::settle(const std::weak_ptr<Attempt>& mine, const error_code& cod
   attempt_.reset();
   attempt->timer.cancel();
   if (code || !attempt->socket.is_open()) return attempt->done(fail(unreachable(code)));
-  attempt->done(std::make_unique<TcpConnection>(std::move(attempt->socket)));
+  attempt->done(
+      std::make_unique<TcpConnection>(std::move(attempt->socket), key_, HandshakeSide::client));
 }
 
 Error TcpDialer::unreachable(const error_code& code) const {
@@ -142,26 +147,31 @@ Error TcpDialer::unreachable(const error_code& code) const {
 
 class TcpTransport final : public Transport {
  public:
+  explicit TcpTransport(Key key) : key_{std::move(key)} {}
+
   [[nodiscard]] std::string_view name() const override { return "tcp"; }
 
   [[nodiscard]] Result<std::unique_ptr<Listener>> listen(asio::io_context& io, const Endpoint& at,
                                                          const std::string& this_host,
                                                          Listener::Arrived arrived) override {
-    auto listener = std::make_unique<TcpListener>(io, std::move(arrived));
+    auto listener = std::make_unique<TcpListener>(io, key_, std::move(arrived));
     UNDERSTUDY_CHECK(listener->open(at, this_host));
     return listener;
   }
 
   [[nodiscard]] std::unique_ptr<Dialer> dialer(asio::io_context& io, const Endpoint& peer,
                                                const std::string& to_host) override {
-    return std::make_unique<TcpDialer>(io, peer, to_host);
+    return std::make_unique<TcpDialer>(io, key_, peer, to_host);
   }
+
+ private:
+  const Key key_;
 };
 
 }  // namespace
 
-std::shared_ptr<Transport> tcp_transport() {
-  return std::make_shared<TcpTransport>();
+std::shared_ptr<Transport> tcp_transport(std::shared_ptr<const Credentials> credentials) {
+  return std::make_shared<TcpTransport>(std::move(credentials));
 }
 
 }  // namespace understudy::replication

@@ -1,17 +1,24 @@
 // What the replication session costs by itself: both ends in this process, TCP over loopback.
 //
-//   replication_bench [EPOCHS [BULK_MIB]] prints a short table
+//   replication_bench [EPOCHS [BULK_MIB]] prints a short table, in clear text and encrypted
 //
 // The backup's side checks nothing and copies every page record once, as a replica does.
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <mutex>
+#include <random>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "config/log.hpp"
+#include "config/unique_fd.hpp"
 #include "replication/checkpoint_sender.hpp"
 #include "replication/replication_server.hpp"
 
@@ -88,11 +95,12 @@ struct Latency {
 
 class Bench {
  public:
-  [[nodiscard]] Result<> open() {
+  [[nodiscard]] Result<> open(const std::shared_ptr<const Credentials>& key) {
     UNDERSTUDY_TRY(server_, ReplicationServer::listen({"127.0.0.1", 0}, "bench", "b",
                                                       [](const auto&, const auto&) {
                                                         return std::make_shared<CopyingReplica>();
-                                                      }));
+                                                      },
+                                                      {tcp_transport(key)}));
     Offer offer;
     offer.mutable_guest()->set_name("guest");
     auto* block = offer.add_ram_block();
@@ -101,8 +109,9 @@ class Bench {
     block->set_max_bytes(ram_bytes);
     SenderEvents events;
     events.committed = [this](Epoch epoch) { commits_.note(epoch); };
-    UNDERSTUDY_TRY(sender_, CheckpointSender::open({"bench", "a", "b", server_->endpoint()}, offer,
-                                                   patience, std::move(events)));
+    UNDERSTUDY_TRY(sender_, CheckpointSender::open(
+                                {"bench", "a", "b", server_->endpoint(), tcp_transport(key)}, offer,
+                                patience, std::move(events)));
     return {};
   }
 
@@ -175,21 +184,58 @@ class Bench {
   std::unique_ptr<CheckpointSender> sender_;
 };
 
-[[nodiscard]] Result<> run(std::size_t epochs, std::size_t bulk_mib) {
+/// Of this run only.
+[[nodiscard]] Result<std::shared_ptr<const Credentials>> make_key() {
+  std::string path{"/tmp/understudy-bench-XXXXXX"};
+  const UniqueFd file{::mkstemp(path.data())};
+  std::array<std::uint32_t, limits::shared_key_bytes / sizeof(std::uint32_t)> words;
+  std::random_device random;
+  for (auto& word : words) word = random();
+  if (!file || ::write(file.get(), words.data(), sizeof words) != sizeof words) {
+    return fail_errno(path);
+  }
+  auto key = Credentials::load(path);
+  ::unlink(path.c_str());
+  return key;
+}
+
+struct Numbers {
+  double rate;        ///< MB/s
+  double cpu_per_gb;  ///< seconds of this process, both ends, while in bulk
+  Latency from_begin;
+  Latency from_seal;
+};
+
+[[nodiscard]] Result<Numbers> measure(std::size_t epochs, std::size_t bulk_mib,
+                                      const std::shared_ptr<const Credentials>& key) {
   Bench bench;
-  UNDERSTUDY_CHECK(bench.open());
+  UNDERSTUDY_CHECK(bench.open(key));
+  const auto begin = std::clock();
   UNDERSTUDY_TRY(const auto rate, bench.bulk(bulk_mib));
+  const auto cpu = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   UNDERSTUDY_CHECK(bench.epochs(epochs));
-  fmt::print("replication over TCP, loopback, one process\n");
-  fmt::print("  {:44} {:8.0f} MB/s\n", fmt::format("bulk, {} MiB", bulk_mib), rate);
-  fmt::print("  {:44} {:>8} {:>8}\n",
+  return Numbers{rate, cpu * 1e9 / static_cast<double>(bulk_mib << 20U),
+                 std::move(bench.from_begin), std::move(bench.from_seal)};
+}
+
+[[nodiscard]] Result<> run(std::size_t epochs, std::size_t bulk_mib) {
+  UNDERSTUDY_TRY(const auto key, make_key());
+  UNDERSTUDY_TRY(auto clear, measure(epochs, bulk_mib, nullptr));
+  UNDERSTUDY_TRY(auto encrypted, measure(epochs, bulk_mib, key));
+  fmt::print("replication over TCP, loopback, one process {:>19} {:>17}\n", "clear", "encrypted");
+  fmt::print("  {:44} {:8.0f} MB/s {:12.0f} MB/s\n", fmt::format("bulk, {} MiB", bulk_mib),
+             clear.rate, encrypted.rate);
+  fmt::print("  {:44} {:8.2f} s    {:12.2f} s\n", "  CPU time of both ends for 1 GB",
+             clear.cpu_per_gb, encrypted.cpu_per_gb);
+  fmt::print("  {:44} {:>8} {:>8} {:>8} {:>8}\n",
              fmt::format("{} epochs of {} pages, one by one", epochs, epoch_pages), "p50 us",
-             "p99 us");
-  const auto row = [](const char* what, Latency& latency) {
-    fmt::print("  {:44} {:8} {:8}\n", what, latency.quantile(0.5), latency.quantile(0.99));
+             "p99 us", "p50 us", "p99 us");
+  const auto row = [](const char* what, Latency& one, Latency& other) {
+    fmt::print("  {:44} {:8} {:8} {:8} {:8}\n", what, one.quantile(0.5), one.quantile(0.99),
+               other.quantile(0.5), other.quantile(0.99));
   };
-  row("  seal to commit", bench.from_seal);
-  row("  first page to commit", bench.from_begin);
+  row("  seal to commit", clear.from_seal, encrypted.from_seal);
+  row("  first page to commit", clear.from_begin, encrypted.from_begin);
   return {};
 }
 

@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=10, help="of one round")
     parser.add_argument("--promotions", type=int, default=5)
     parser.add_argument("--memory", type=int, default=1024, help="of the guest, MiB")
+    parser.add_argument("--clear", action="store_true", help="replication links in clear text")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--output", type=Path, default=REPOSITORY / "build/bench.json")
     return parser.parse_args()
@@ -152,7 +153,7 @@ def measure(options, progress: Progress) -> dict:
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as directory:
         try:
             with progress.step(f"bring up the lab, a guest of {options.memory} MiB"):
-                hosts.up(memory_mib=options.memory)
+                hosts.up(memory_mib=options.memory, encrypted=not options.clear)
                 hosts.start_guest("a")
             numbers = measure_pgbench(hosts, options, Path(directory), progress)
             if options.promotions:
@@ -185,7 +186,8 @@ def main() -> int:
         return 130
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(
-        {"machine": here, "seed": options.seed, "memory_mib": options.memory, **numbers}, indent=2)
+        {"machine": here, "seed": options.seed, "memory_mib": options.memory,
+         "encrypted": not options.clear, **numbers}, indent=2)
         + "\n")
     print(f"\n{table(numbers)}\n\n  {options.output}; accelerator {numbers['accelerator']}")
     return 0

@@ -8,6 +8,8 @@
 namespace understudy::replication {
 
 void fuzz_frame_codec(std::span<const std::byte> input);
+void fuzz_frame_stream(std::span<const std::byte> input);
+void fuzz_handshake(std::span<const std::byte> input);
 void fuzz_receiver(std::span<const std::byte> input);
 void fuzz_datagram_packet(std::span<const std::byte> input);
 void fuzz_datagram_machine(std::span<const std::byte> input);

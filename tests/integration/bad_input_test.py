@@ -8,6 +8,7 @@ import unittest
 from lab_case import GUEST, LabCase
 
 from labkit.host import COROSYNC
+from labkit.plan import KEY_IN_HOST
 from labkit.story import PYTHON
 
 END_SECONDS = 15
@@ -66,6 +67,18 @@ class BadConfigurationTest(LabCase):
     def test_a_host_that_is_not_in_the_list(self):
         self.assert_refused(self.good_config().replace('this_host: "a"', 'this_host: "zebra"'),
                             "zebra", "this_host")
+
+    def test_a_key_that_is_not_there(self):
+        config = self.good_config().replace(KEY_IN_HOST, "/run/lab/none.key")
+        self.assert_refused(config, "/run/lab/none.key", "no such file", r"head -c 32 /dev/urandom")
+
+    def test_a_key_that_others_can_read(self):
+        key = self.hosts.lab.host("a").directory / "lab/replication.key"
+        key.chmod(0o640)
+        try:
+            self.assert_refused(self.good_config(), KEY_IN_HOST, f"chmod 600 {KEY_IN_HOST}")
+        finally:
+            key.chmod(0o600)
 
     def test_the_replication_port_in_use(self):
         listen = shlex.quote("import socket, time; s = socket.socket();"

@@ -26,6 +26,7 @@ Whole lab
                                       two networks; returns when Corosync is quorate on every host
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
        [--no-daemon]                  Corosync only, no understudyd
+       [--clear]                      no key: checkpoints travel in clear text
        [--bin DIR]                    where understudyd and understudy are; default $UNDERSTUDY_BIN or
                                       build/release/bin
        [--memory MIB] [--interval MS] [--beacon MS] [--nic MODEL]
@@ -88,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
     only = arg("--only", choices=[DAEMON, COROSYNC])
     rest = arg("argv", nargs=argparse.REMAINDER)
     command("up", arg("--hosts", type=int, default=3), arg("--no-guest", action="store_true"),
-            arg("--no-daemon", action="store_true"), arg("--bin", type=Path),
+            arg("--no-daemon", action="store_true"), arg("--clear", action="store_true"),
+            arg("--bin", type=Path),
             arg("--memory", type=int, default=1024), arg("--interval", type=int, default=25),
             arg("--beacon", type=int, default=5), arg("--nic", default="virtio-net-pci"))
     command("down", arg("--all", action="store_true"))
@@ -121,9 +123,9 @@ STARTED = time.monotonic()
 
 def do_up(lab: Lab, o) -> int:
     lab.up(hosts=o.hosts, guest_name=None if o.no_guest else "pg", daemon=not o.no_daemon,
-           binaries=o.bin, **({} if o.no_guest else
-                              {"memory_mib": o.memory, "interval_ms": o.interval,
-                               "beacon_ms": o.beacon, "nic": o.nic}))
+           binaries=o.bin, encrypted=not o.clear,
+           **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
+                                     "beacon_ms": o.beacon, "nic": o.nic}))
     return 0
 
 

@@ -51,6 +51,10 @@ class Host:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "etc-corosync/corosync.conf").write_text(self.plan.corosync_conf())
         (self.directory / "lab/understudy.conf").write_text(self.plan.understudy_conf(self.name))
+        if self.plan.key and self.name != WITNESS:
+            key = self.directory / "lab/replication.key"
+            key.touch(mode=0o600)
+            key.write_bytes(bytes.fromhex(self.plan.key))
         os.mkfifo(self.directory / "lab/requests")
 
     def boot(self) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from .shell import run, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 QUORUM_SECONDS = 30
+KEY_BYTES = 32
 PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "ethtool": "ethtool",
             "nsenter": "util-linux", "setpriv": "util-linux", "corosync": "corosync"}
 
@@ -66,11 +68,12 @@ class Lab:
     # Up and down ---------------------------------------------------------------------------------
 
     def up(self, hosts: int = 3, guest_name: str | None = "pg", daemon: bool = True,
-           binaries: Path | None = None, extra: list[str] | None = None, **guest_settings) -> None:
+           binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
+           **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
-        guest_name None is --no-guest. guest_settings are fields of GuestPlan (memory_mib, beacon_ms,
-        interval_ms, nic, ...). The guest is built if needed but not started: `understudy start`.
+        guest_name None is --no-guest; encrypted False leaves replication in clear text. guest_settings
+        are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...). The guest is built if needed but not started: `understudy start`.
         """
         require_root_and_programs()
         names = host_names(hosts)
@@ -84,7 +87,8 @@ class Lab:
             else:
                 guest_plan = None
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
-                              guest_plan, extra=extra or [])
+                              guest_plan, key=secrets.token_hex(KEY_BYTES) if encrypted else "",
+                              extra=extra or [])
             try:
                 self._build()
             except LabError as error:

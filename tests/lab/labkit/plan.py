@@ -21,6 +21,7 @@ WITNESS = "w"
 HOSTS_MIN, HOSTS_MAX = 3, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
+KEY_IN_HOST = "/run/lab/replication.key"
 
 NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 
@@ -72,6 +73,7 @@ class Plan:
     guest: GuestPlan | None = None
     token_ms: int = 200
     consensus_ms: int = 240
+    key: str = ""  # of the replication links, in hex; empty: in clear text
     # Lines added to every understudyd configuration: for tests that need a setting of their own.
     extra: list[str] = field(default_factory=list)
 
@@ -121,6 +123,8 @@ class Plan:
             address = "" if peer == WITNESS else \
                 f' replication_address: "{self.address(peer)}:{REPLICATION_PORT}"'
             lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address} }}')
+        if self.key:
+            lines.append(f'security {{ psk_file: "{KEY_IN_HOST}" }}')
         if self.guest and host != WITNESS:
             guest = self.guest
             lines += [

@@ -10,6 +10,8 @@ import random
 import struct
 
 MAGIC = 0x59445355
+MAGIC_BYTES = b"USDY"
+HANDSHAKE = 0xE0  # kind of a chunk: 24 bits of length, 8 of kind
 VERSION = 1
 HELLO, PAGES, COMMIT = 1, 4, 8
 HEADER = struct.Struct("<IBBHIIQQQQ")
@@ -37,6 +39,30 @@ def attacks(seed: int) -> dict[str, bytes]:
                                   + noise.randbytes(64)),
         "a commit from nowhere": header(type_=COMMIT, session=1, epoch=2**63),
         "nothing": b"",
+    }
+
+
+def chunk(data: bytes, length: int | None = None) -> bytes:
+    """Of a handshake; `length` is what it claims to have."""
+    return struct.pack("<I", (len(data) if length is None else length) | HANDSHAKE << 24) + data
+
+
+def attacks_on_handshake(seed: int) -> dict[str, bytes]:
+    """The same, for a host that asks for a key."""
+    noise = random.Random(seed)
+    # A TLS 1.3 hello as any browser says it: no pre-shared key.
+    extensions = (bytes.fromhex("002b0003020304 000a00040002001d 000d000400020804 003300260024001d0020")
+                  + noise.randbytes(32))
+    hello = (b"\x03\x03" + noise.randbytes(32) + b"\x00" + b"\x00\x02\x13\x02" + b"\x01\x00"
+             + struct.pack(">H", len(extensions)) + extensions)
+    hello = b"\x01" + len(hello).to_bytes(3, "big") + hello
+    hello = b"\x16\x03\x01" + struct.pack(">H", len(hello)) + hello
+    return {
+        "a forged hello": header(payload_bytes=500) + noise.randbytes(500),
+        "a chunk of rubbish": chunk(noise.randbytes(300)),
+        "a chunk that is too long": chunk(noise.randbytes(300), 2**24 - 1),
+        "a chunk that is cut off": chunk(hello[:20], len(hello)),
+        "a TLS hello without a key": chunk(hello),
     }
 
 

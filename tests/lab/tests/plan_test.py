@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from labkit.membership import Membership, parse  # noqa: E402
-from labkit.plan import GuestPlan, LabError, Plan, check_name, host_names  # noqa: E402
+from labkit.plan import KEY_IN_HOST, GuestPlan, LabError, Plan, check_name, host_names  # noqa: E402
 
 LOG = """\
 Nov 21 12:47:01 [11] a corosync notice  [MAIN  ] Corosync Cluster Engine  starting up
@@ -56,6 +56,13 @@ class Files(unittest.TestCase):
         self.assertIn('host { name: "w" node_id: 3 }', witness)
         self.assertNotIn("guest", witness)
         self.assertIn('model: "e1000"', self.plan.understudy_conf("b"))
+
+    def test_with_a_key_every_host_is_told_where_it_is(self):
+        self.assertNotIn("security", self.plan.understudy_conf("a"))
+        self.plan.key = "00" * 32
+        for host in self.plan.hosts:
+            self.assertIn(f'security {{ psk_file: "{KEY_IN_HOST}" }}', self.plan.understudy_conf(host))
+        self.assertNotIn(self.plan.key, self.plan.understudy_conf("a"))
 
     def test_corosync_wants_one_key_per_line(self):
         for line in self.plan.corosync_conf().splitlines():

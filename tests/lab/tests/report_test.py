@@ -12,7 +12,7 @@ from labkit.report import Check, LedgerCounts, OutageMs, Report, Style  # noqa: 
 
 def whole_report() -> Report:
     whole = Report(
-        guest="pg", link="tcp 10.77.0.2:7400 up", seed=7, ledger=LedgerCounts(900, 0, 0),
+        guest="pg", link="tcp 10.77.0.2:7400 up encrypted", seed=7, ledger=LedgerCounts(900, 0, 0),
         outage=OutageMs(452.04, 461.5, 700.0, 730.2), pause_us={"p50": 2100.0, "p99": 9000.0},
         commit_latency_us={"p50": 8000.0, "p99": 20000.0}, epochs=400, pages_per_epoch=494.0,
         bytes_per_epoch=1.5e6, tps_unprotected=400.0, tps_protected=320.0,

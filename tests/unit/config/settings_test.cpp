@@ -103,3 +103,15 @@ TEST_CASE("endpoints") {
     CHECK_FALSE(parse_endpoint(bad));
   }
 }
+
+TEST_CASE("security names a file, or is left out") {
+  const auto with = [](const std::string& security) { return good + security; };
+  const auto settings = Settings::parse(with("security { psk_file: \"/k\" }"), "u.conf");
+  REQUIRE(settings);
+  CHECK(settings->config().security().psk_file() == "/k");
+  CHECK_FALSE(Settings::parse(good, "u.conf")->config().has_security());
+  CHECK_THAT(complaint(with("security {}")),
+             Contains("u.conf:12: Security.psk_file: name the file with the key, or leave"));
+  CHECK_THAT(complaint(with("security { psk_file: \"k\" }")),
+             Contains("u.conf:12: Security.psk_file: 'k' is relative"));
+}

@@ -32,6 +32,7 @@ struct Ring {
 struct Host {
   NodeId id;
   bool alive{true};
+  peer::Memory disk;  ///< survives its daemon
   std::unique_ptr<RecordBook> book;
   std::unique_ptr<GuestRole> role;
   std::shared_ptr<Ring> ring;       ///< in which it believes to be
@@ -59,12 +60,15 @@ class World {
     split({{0, 1, 2}});
   }
 
-  /// Starts a host's daemon anew: it knows nothing.
+  /// Starts a host's daemon anew: it knows what is on its disk.
   void reboot(int i) {
     auto& host = hosts[static_cast<std::size_t>(i)];
+    auto disk = std::move(host.disk);
     host = Host{};
+    host.disk = std::move(disk);
     host.id = NodeId{static_cast<std::uint32_t>(i + 1)};
-    host.book = std::make_unique<RecordBook>(host.id, std::vector{NodeId{1}, NodeId{2}, NodeId{3}});
+    host.book = std::make_unique<RecordBook>(host.id, std::vector{NodeId{1}, NodeId{2}, NodeId{3}},
+                                             host.disk);
     host.role = std::make_unique<GuestRole>(guest_name, host.id);
   }
 
@@ -170,11 +174,13 @@ class World {
   bool session_broken{};
   int slow{-1};          ///< this host hears of everything late, while its guest runs on
   bool frozen_sync{};    ///< the full copy never ends
+  bool skips_writes{};   ///< a mutant: what is accepted does not reach the disk
   bool lossy{};          ///< messages may not be sent, but none is lost by the cluster
   bool link_is_apart{};  ///< checkpoints travel on a network of their own, which works
 
  private:
   void send(int i, const RecordBook::Messages& messages) {
+    if (!skips_writes) at(i).disk = at(i).book->memory();
     for (const auto& message : messages) {
       if (lossy && pick(50) == 0) continue;  // its outbox was full
       if (at(i).ring) at(i).ring->log.emplace_back(i, message);

@@ -58,7 +58,7 @@ control::Guest& add_protected(control::Status& status, const std::string& name) 
   guest.set_held_bytes(8300);
   guest.set_pages_per_epoch(494.4);
   guest.set_bytes_per_epoch(1'258'291);
-  guest.set_link("tcp 10.0.0.2:7400 up");
+  guest.set_link("tcp 10.0.0.2:7400 up encrypted");
   guest.set_accelerator("tcg");
   return guest;
 }
@@ -86,7 +86,7 @@ pg           protected     active a   backup b   tcg   term 3
   pause           p50 1.2 ms   p99 4.5 ms   max 9.8 ms
   commit latency  p50 3.4 ms   p99 8.9 ms   max 15.0 ms
   held output     12 packets, 8.1 KiB; waited p50 14.0 ms, p99 31.0 ms
-  link            tcp 10.0.0.2:7400 up
+  link            tcp 10.0.0.2:7400 up encrypted
 )");
 }
 

@@ -8,6 +8,7 @@
 #include "fakes.hpp"
 #include "fuzz_targets.hpp"
 #include "replication/datagram_packet.hpp"
+#include "shared_key.hpp"
 
 using namespace understudy;
 using namespace understudy::replication;
@@ -110,5 +111,28 @@ TEST_CASE("the receiver takes any frames, and commits only whole epochs in order
     const auto rest = noise(random, random() % 100);
     input.insert(input.end(), rest.begin(), rest.end());
     CHECK_NOTHROW(fuzz_receiver(input));
+  }
+}
+
+TEST_CASE("a handshake takes any bytes, and lets nobody in") {
+  std::mt19937_64 random{3};
+  // What a peer with another key would say, for the parsers behind the first byte to see something.
+  const auto hello = Handshake::begin(with_key(), HandshakeSide::client).value()->take_output();
+  for (int round = 0; round < 2'000; ++round) {
+    auto input = noise(random, 2 + random() % 600);
+    if (round % 2 == 0) {
+      input.resize(2);
+      input[0] = std::byte{1};
+      input.insert(input.end(), hello.begin(), hello.end());
+      input[2 + random() % hello.size()] = static_cast<std::byte>(random());
+    }
+    CHECK_NOTHROW(fuzz_handshake(input));
+  }
+}
+
+TEST_CASE("a secured stream gives out what was put in, up to the first meddling") {
+  std::mt19937_64 random{4};
+  for (int round = 0; round < 1'000; ++round) {
+    CHECK_NOTHROW(fuzz_frame_stream(noise(random, random() % 60)));
   }
 }

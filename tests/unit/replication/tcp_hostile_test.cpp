@@ -8,6 +8,7 @@
 #include "machine_frames.hpp"
 #include "raw_peer.hpp"
 #include "replication/greeting.hpp"
+#include "shared_key.hpp"
 
 using namespace understudy;
 using namespace understudy::replication;
@@ -15,12 +16,16 @@ using boost::asio::ip::tcp;
 
 namespace {
 
+using Key = RawPeer::Key;
+
 struct Backup {
-  Backup() {
-    auto listening = ReplicationServer::listen(
-        {"127.0.0.1", 0}, "c1", "b", [this](const Offer& /*offer*/, const std::string& /*from*/) {
-          return Result<std::shared_ptr<ReplicaEvents>>{replica};
-        });
+  explicit Backup(const Key& key = {}) {
+    auto listening =
+        ReplicationServer::listen({"127.0.0.1", 0}, "c1", "b",
+                                  [this](const Offer& /*offer*/, const std::string& /*from*/) {
+                                    return Result<std::shared_ptr<ReplicaEvents>>{replica};
+                                  },
+                                  {tcp_transport(key)});
     REQUIRE(listening);
     server = std::move(*listening);
   }
@@ -30,7 +35,8 @@ struct Backup {
 
 /// A primary written by hand, whose session number is known: 5.
 struct RawSession {
-  RawSession() : peer{backup.server->endpoint()} {
+  explicit RawSession(const Key& with)
+      : key{with}, backup{key}, peer{backup.server->endpoint(), key} {
     const auto offer = offer_of("pg");
     peer.say(hello_frame(5, make_hello({"c1", "a", "b", {}}, &offer)));
     REQUIRE(peer.answer().accepted());
@@ -42,11 +48,12 @@ struct RawSession {
   }
   /// Comes again, and is told where to go on.
   HelloReply resume() {
-    RawPeer again{backup.server->endpoint()};
+    RawPeer again{backup.server->endpoint(), key};
     again.say(hello_frame(5, make_hello({"c1", "a", "b", {}}, nullptr)));
     return again.answer();
   }
 
+  Key key;
   Backup backup;
   RawPeer peer;
 };
@@ -54,11 +61,12 @@ struct RawSession {
 }  // namespace
 
 TEST_CASE("strangers do not disturb a running session") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{key};
   FakePrimary primary;
   const auto at = backup.server->endpoint();
-  const auto sender =
-      CheckpointSender::open({"c1", "a", "b", at}, offer_of("pg"), seconds{10}, primary.events());
+  const auto sender = CheckpointSender::open({"c1", "a", "b", at, tcp_transport(key)},
+                                             offer_of("pg"), seconds{10}, primary.events());
   REQUIRE(sender);
   send_epoch(**sender, 1, 3);
   REQUIRE(primary.wait_committed(1));
@@ -83,7 +91,7 @@ TEST_CASE("strangers do not disturb a running session") {
     CHECK(truncated.hung_up_on());
   }
   const auto refused = [&](std::uint64_t id, const Hello& hello) {
-    RawPeer stranger{at};
+    RawPeer stranger{at, key};
     stranger.say(hello_frame(id, hello));
     const auto answer = stranger.answer();
     CHECK(stranger.hung_up_on());
@@ -114,7 +122,7 @@ TEST_CASE("silent connections are bounded and do not keep others out for long") 
 }
 
 TEST_CASE("rubbish in a session cuts its link; the primary resumes where it was") {
-  RawSession session;
+  RawSession session{GENERATE(in_clear(), with_key())};
   auto& peer = session.peer;
   const auto page = make_frame(FrameType::pages, 5, 3, 2, "page");
   auto header = encode_header(page.header, page.payload);
@@ -123,16 +131,15 @@ TEST_CASE("rubbish in a session cuts its link; the primary resumes where it was"
   }
   SECTION("another version") {
     header[4] = std::byte{2};
-    peer.say(header);
+    peer.say_frame(header, page.payload);
   }
   SECTION("a length over the limit") {
     header[11] = std::byte{0xFF};
-    peer.say(header);
+    peer.say_frame(header, page.payload);
   }
   SECTION("a checksum that does not hold") {
     header[40] ^= std::byte{1};
-    peer.say(header);
-    peer.say(page.payload);
+    peer.say_frame(header, page.payload);
   }
   SECTION("a truncated stream") {
     peer.say(header);
@@ -157,7 +164,7 @@ TEST_CASE("rubbish in a session cuts its link; the primary resumes where it was"
 }
 
 TEST_CASE("a lie under a good checksum ends the session and keeps the last commit") {
-  RawSession session;
+  RawSession session{GENERATE(in_clear(), with_key())};
   auto& peer = session.peer;
   auto seal = seal_of(1);
   SECTION("a seal that counts other frames") {
@@ -183,8 +190,8 @@ TEST_CASE("a lie under a good checksum ends the session and keeps the last commi
 }
 
 TEST_CASE("a resume from another host is refused, even with the right number") {
-  RawSession session;
-  RawPeer stranger{session.backup.server->endpoint()};
+  RawSession session{GENERATE(in_clear(), with_key())};
+  RawPeer stranger{session.backup.server->endpoint(), session.key};
   stranger.say(hello_frame(5, make_hello({"c1", "z", "b", {}}, nullptr)));
   CHECK_FALSE(stranger.answer().accepted());
   session.peer.say(make_frame(FrameType::ping, 5, 0, 0));
@@ -195,11 +202,11 @@ namespace {
 
 /// A backup written by hand; the genuine sender speaks to it.
 struct RawBackup {
-  RawBackup() {
+  explicit RawBackup(Key with) : key{std::move(with)} {
     const Endpoint at{"127.0.0.1", acceptor.local_endpoint().port()};
     auto opening = std::async(std::launch::async, [this, at] {
-      return CheckpointSender::open({"c1", "a", "b", at}, offer_of("pg"), seconds{10},
-                                    primary.events());
+      return CheckpointSender::open({"c1", "a", "b", at, tcp_transport(key)}, offer_of("pg"),
+                                    seconds{10}, primary.events());
     });
     welcome(1, 0);
     auto opened = opening.get();
@@ -207,7 +214,7 @@ struct RawBackup {
     sender = std::move(*opened);
   }
   void welcome(std::uint64_t next, std::uint64_t committed) {
-    peer = std::make_unique<RawPeer>(acceptor, io);
+    peer = std::make_unique<RawPeer>(acceptor, io, key);
     const auto hello = peer->hear();
     REQUIRE(hello);
     id = hello->header.session.value();
@@ -225,6 +232,7 @@ struct RawBackup {
     }
   }
 
+  Key key;
   FakePrimary primary;
   std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>();
   tcp::acceptor acceptor{*io, {boost::asio::ip::make_address_v4("127.0.0.1"), 0}};
@@ -236,7 +244,7 @@ struct RawBackup {
 }  // namespace
 
 TEST_CASE("a backup that claims what it cannot hold is cut off, and nothing is released") {
-  RawBackup backup;
+  RawBackup backup{GENERATE(in_clear(), with_key())};
   send_epoch(*backup.sender, 1, 2);
   backup.hear_epoch(2);
   SECTION("an epoch beyond the sealed") {
@@ -265,7 +273,7 @@ TEST_CASE("a backup that claims what it cannot hold is cut off, and nothing is r
 }
 
 TEST_CASE("a backup that has forgotten frames it had acknowledged is given up") {
-  RawBackup backup;
+  RawBackup backup{GENERATE(in_clear(), with_key())};
   send_epoch(*backup.sender, 1, 2);
   backup.hear_epoch(2);
   backup.peer->say(make_frame(FrameType::commit, backup.id, 3, 1));

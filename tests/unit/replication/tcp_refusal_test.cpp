@@ -1,4 +1,6 @@
 // Every connection that a backup refuses leaves one line that says who and why.
+#include <optional>
+
 #include <catch2/catch.hpp>
 
 #include "captured_log.hpp"
@@ -6,6 +8,7 @@
 #include "fakes.hpp"
 #include "raw_peer.hpp"
 #include "replication/greeting.hpp"
+#include "shared_key.hpp"
 
 using namespace understudy;
 using namespace understudy::replication;
@@ -13,12 +16,14 @@ using namespace understudy::replication;
 namespace {
 
 struct Backup {
-  Backup() {
-    auto listening = ReplicationServer::listen(
-        {"127.0.0.1", 0}, "c1", "b", [](const Offer& /*offer*/, const std::string& /*from*/) {
-          return Result<std::shared_ptr<ReplicaEvents>>{
-              fail(ErrorKind::incompatible, "another machine")};
-        });
+  explicit Backup(const RawPeer::Key& key = {}) {
+    auto listening =
+        ReplicationServer::listen({"127.0.0.1", 0}, "c1", "b",
+                                  [](const Offer& /*offer*/, const std::string& /*from*/) {
+                                    return Result<std::shared_ptr<ReplicaEvents>>{
+                                        fail(ErrorKind::incompatible, "another machine")};
+                                  },
+                                  {tcp_transport(key)});
     REQUIRE(listening);
     server = std::move(*listening);
   }
@@ -138,4 +143,58 @@ TEST_CASE("a flood of refusals is counted, not written") {
   CHECK(written + suppressed == attempts);
   const auto periods = static_cast<std::uint64_t>((now() - begin) / limits::refusal_period) + 1;
   CHECK(written <= periods * limits::refusal_lines);
+}
+
+TEST_CASE("a host that asks for a key names what came instead") {
+  CapturedLog log;
+  const Backup backup{with_key()};
+  std::optional<RawPeer> peer;
+  std::string why;
+  SECTION("rubbish") {
+    peer.emplace(backup.at());
+    peer->say(noise(1, 1000));
+    why = "this is no handshake of Understudy: it begins";
+  }
+  SECTION("a hello in clear text") {
+    peer.emplace(backup.at());
+    peer->say(hello_frame(1, make_hello({"c1", "a", "b", {}}, nullptr)));
+    why = "the peer speaks in clear text, and this host asks for a key; give both hosts the same";
+  }
+  SECTION("another key") {
+    peer.emplace(backup.at(), key_of('x'));
+    why = "its key is not ours; give both hosts the same key";
+  }
+  SECTION("half a handshake") {
+    peer.emplace(backup.at());
+    peer->say(std::array{std::byte{200}, std::byte{0}, std::byte{0}, std::byte{0xE0}});
+    peer->hang_up_writing();
+    why = "the peer hung up in the handshake";
+  }
+  SECTION("half a handshake, and then silence") {
+    peer.emplace(backup.at());
+    peer->say(std::array{std::byte{200}, std::byte{0}, std::byte{0}, std::byte{0xE0}});
+    why = "4 bytes of a hello came, and not the rest within 3 s";
+  }
+  SECTION("the key, and then no hello") {
+    peer.emplace(backup.at(), with_key());
+    peer->say(make_frame(FrameType::pages, 1, 1, 1, "x"));
+    why = "a pages frame is not expected here";
+  }
+  SECTION("the key, and another cluster") {
+    peer.emplace(backup.at(), with_key());
+    peer->say(hello_frame(1, make_hello({"c2", "a", "b", {}}, nullptr)));
+    why = "this host belongs to cluster 'c1', not to 'c2'";
+  }
+  CHECK(peer->hung_up_on());
+  const auto expected = refusal_line(*peer, why);
+  CHECK(log.next("replication.refused").substr(0, expected.size()) == expected);
+}
+
+TEST_CASE("a host without a key says so to a peer that has one") {
+  CapturedLog log;
+  const Backup backup;
+  RawPeer peer{backup.at(), with_key()};
+  CHECK(peer.hung_up_on());
+  const auto expected = refusal_line(peer, "the peer asks for a key, and this host has none");
+  CHECK(log.next("replication.refused").substr(0, expected.size()) == expected);
 }

@@ -46,6 +46,19 @@ class TcpRelay {
   void freeze() {
     boost::asio::post(io_, [this] { frozen_ = true; });
   }
+  /// In what the backup is told next.
+  void flip_a_bit() {
+    boost::asio::post(io_, [this] { flip_ = true; });
+  }
+  /// From now on, whole in what is carried at once.
+  void look_for(const std::string& text) {
+    boost::asio::post(io_, [this, text] { wanted_ = text; });
+  }
+  [[nodiscard]] bool found() {
+    std::promise<bool> answer;
+    boost::asio::post(io_, [this, &answer] { answer.set_value(found_); });
+    return answer.get_future().get();
+  }
   void retarget(const Endpoint& target) {
     boost::asio::post(io_, [this, at = to_asio(target)] {
       target_ = at;
@@ -99,6 +112,7 @@ class TcpRelay {
         boost::asio::buffer(chunk), [this, pair, &from, &to, &chunk](const auto& error, auto got) {
           if (frozen_) return;
           if (error) return pair->close();
+          if (&to == &pair->far) meddle(std::span{chunk}.first(got));
           boost::asio::async_write(to, boost::asio::buffer(chunk.data(), got),
                                    [this, pair, &from, &to, &chunk](const auto& failed, auto) {
                                      if (frozen_) return;
@@ -108,12 +122,21 @@ class TcpRelay {
         });
   }
 
+  void meddle(std::span<char> bytes) {
+    found_ = found_ || (!wanted_.empty() && std::string_view{bytes.data(), bytes.size()}.find(
+                                                wanted_) != std::string_view::npos);
+    if (std::exchange(flip_, false)) bytes.back() ^= 1;
+  }
+
   boost::asio::io_context io_{1};
   tcp::endpoint target_;
   tcp::acceptor acceptor_{io_, {boost::asio::ip::make_address_v4("127.0.0.1"), 0}};
   std::uint16_t port_{acceptor_.local_endpoint().port()};
   std::set<std::shared_ptr<Pair>> pairs_;
   bool frozen_{};
+  bool flip_{};
+  std::string wanted_;
+  bool found_{};
   std::thread thread_;
 };
 

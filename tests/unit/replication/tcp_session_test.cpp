@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "fakes.hpp"
+#include "shared_key.hpp"
 #include "tcp_relay.hpp"
 
 using namespace understudy;
@@ -12,15 +13,18 @@ using namespace understudy::replication;
 
 namespace {
 
+using Key = std::shared_ptr<const Credentials>;
+
 /// A backup "b" whose replicas are fakes, one per accepted offer.
 struct Backup {
-  explicit Backup(AcceptOffer accept = {}) {
+  explicit Backup(AcceptOffer accept = {}, Key key = {}) {
     auto listening = ReplicationServer::listen(
         {"127.0.0.1", 0}, "c1", "b", accept ? std::move(accept) : AcceptOffer{[this](auto&, auto&) {
           const std::lock_guard lock{mutex};
           replicas.push_back(std::make_shared<FakeReplica>());
           return Result<std::shared_ptr<ReplicaEvents>>{replicas.back()};
-        }});
+        }},
+        {tcp_transport(std::move(key))});
     REQUIRE(listening);
     server = std::move(*listening);
   }
@@ -35,18 +39,18 @@ struct Backup {
 };
 
 Result<std::unique_ptr<CheckpointSender>> open_to(const Endpoint& at, FakePrimary& primary,
-                                                  const std::string& guest = "pg",
-                                                  const std::string& from = "a") {
-  return CheckpointSender::open({"c1", from, "b", at}, offer_of(guest), seconds{10},
-                                primary.events());
+                                                  Key key = {}, const std::string& from = "a") {
+  return CheckpointSender::open({"c1", from, "b", at, tcp_transport(std::move(key))},
+                                offer_of("pg"), seconds{10}, primary.events());
 }
 
 }  // namespace
 
 TEST_CASE("epochs arrive whole, in order, and are committed") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   CHECK((*sender)->status().link == LinkState::up);
   auto synced = (*sender)->acquire(seconds{1});
@@ -71,9 +75,10 @@ TEST_CASE("epochs arrive whole, in order, and are committed") {
 }
 
 TEST_CASE("more frames than the window holds pass through it") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   const auto sent = send_epoch(**sender, 1, 2 * limits::frames_in_flight, 4096);
   REQUIRE(primary.wait_committed(1));
@@ -82,9 +87,10 @@ TEST_CASE("more frames than the window holds pass through it") {
 }
 
 TEST_CASE("a request is answered in its place among the epochs") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   send_epoch(**sender, 1, 3);
   Request request;
@@ -99,9 +105,10 @@ TEST_CASE("a request is answered in its place among the epochs") {
 }
 
 TEST_CASE("a request that takes for ever does not hold up the end of its session") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   Request request;
   request.set_id(FakeReplica::endless_request);
@@ -117,9 +124,10 @@ TEST_CASE("a request that takes for ever does not hold up the end of its session
 }
 
 TEST_CASE("a primary's goodbye ends the session at once") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   const auto before = now();
   (*sender)->stop("the operator said so");
@@ -177,10 +185,11 @@ TEST_CASE("an address in use names the remedy") {
 }
 
 TEST_CASE("a link that breaks is resumed, again and again, and nothing is lost") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
   TcpRelay relay{backup.server->endpoint()};
-  const auto sender = open_to(relay.endpoint(), primary);
+  const auto sender = open_to(relay.endpoint(), primary, key);
   REQUIRE(sender);
   std::vector<std::string> sent;
   for (std::uint64_t epoch = 1; epoch <= 40; ++epoch) {
@@ -199,10 +208,11 @@ TEST_CASE("a link that breaks is resumed, again and again, and nothing is lost")
 }
 
 TEST_CASE("a peer that hangs is noticed, and stop does not wait for it") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
   TcpRelay relay{backup.server->endpoint()};
-  const auto sender = open_to(relay.endpoint(), primary);
+  const auto sender = open_to(relay.endpoint(), primary, key);
   REQUIRE(sender);
   relay.freeze();
   const auto before = now();
@@ -215,10 +225,11 @@ TEST_CASE("a peer that hangs is noticed, and stop does not wait for it") {
 }
 
 TEST_CASE("after end_session nothing is acknowledged and no event is called") {
+  const auto key = GENERATE(in_clear(), with_key());
   for (int round = 0; round < 20; ++round) {
-    Backup backup;
+    Backup backup{{}, key};
     FakePrimary primary;
-    const auto sender = open_to(backup.server->endpoint(), primary);
+    const auto sender = open_to(backup.server->endpoint(), primary, key);
     REQUIRE(sender);
     std::thread writing{[&] {
       for (std::uint64_t epoch = 1; epoch <= 2000 && !primary.lost(); ++epoch) {
@@ -241,22 +252,23 @@ TEST_CASE("after end_session nothing is acknowledged and no event is called") {
 }
 
 TEST_CASE("a second offer replaces the session of the same host, never that of another") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary first;
-  const auto sender = open_to(backup.server->endpoint(), first);
+  const auto sender = open_to(backup.server->endpoint(), first, key);
   REQUIRE(sender);
   send_epoch(**sender, 1, 3);
   REQUIRE(first.wait_committed(1));
 
   FakePrimary stranger;
-  const auto refused = open_to(backup.server->endpoint(), stranger, "pg", "z");
+  const auto refused = open_to(backup.server->endpoint(), stranger, key, "z");
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message.find("for host a already") != std::string::npos);
   send_epoch(**sender, 2, 3);
   REQUIRE(first.wait_committed(2));
 
   FakePrimary second;
-  const auto successor = open_to(backup.server->endpoint(), second);
+  const auto successor = open_to(backup.server->endpoint(), second, key);
   REQUIRE(successor);
   REQUIRE(first.wait_lost());
   REQUIRE(backup.replica(0)->wait_end());
@@ -266,32 +278,35 @@ TEST_CASE("a second offer replaces the session of the same host, never that of a
 }
 
 TEST_CASE("a backup that restarts has forgotten the session, and the primary learns it") {
-  auto backup = std::make_unique<Backup>();
+  const auto key = GENERATE(in_clear(), with_key());
+  auto backup = std::make_unique<Backup>(AcceptOffer{}, key);
   FakePrimary primary;
   const auto at = backup->server->endpoint();
   TcpRelay relay{at};
-  const auto sender = open_to(relay.endpoint(), primary);
+  const auto sender = open_to(relay.endpoint(), primary, key);
   REQUIRE(sender);
   relay.cut();
   REQUIRE(primary.wait_downs(1));
-  Backup restarted;
+  Backup restarted{{}, key};
   relay.retarget(restarted.server->endpoint());
   REQUIRE(primary.wait_lost());
   CHECK(primary.lost()->message.find("holds no such session") != std::string::npos);
 }
 
 TEST_CASE("an offer that is being decided does not hold up the end of its session") {
+  const auto key = GENERATE(in_clear(), with_key());
   std::promise<void> asked;
   std::promise<void> answer;
   auto replica = std::make_shared<FakeReplica>();
   Backup backup{[&](const Offer& /*offer*/, const std::string& /*from*/) {
-    asked.set_value();
-    answer.get_future().wait();
-    return Result<std::shared_ptr<ReplicaEvents>>{replica};
-  }};
+                  asked.set_value();
+                  answer.get_future().wait();
+                  return Result<std::shared_ptr<ReplicaEvents>>{replica};
+                },
+                key};
   FakePrimary primary;
-  auto opening =
-      std::async(std::launch::async, [&] { return open_to(backup.server->endpoint(), primary); });
+  auto opening = std::async(std::launch::async,
+                            [&] { return open_to(backup.server->endpoint(), primary, key); });
   asked.get_future().wait();
   backup.server->end_session("pg", "changed our mind");
   CHECK_FALSE(backup.server->status("pg"));
@@ -303,9 +318,10 @@ TEST_CASE("an offer that is being decided does not hold up the end of its sessio
 }
 
 TEST_CASE("records that the replica refuses end the session with its sentence") {
-  Backup backup;
+  const auto key = GENERATE(in_clear(), with_key());
+  Backup backup{{}, key};
   FakePrimary primary;
-  const auto sender = open_to(backup.server->endpoint(), primary);
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
   send_epoch(**sender, 1, 2);
   auto buffer = (*sender)->acquire(seconds{1});
@@ -316,4 +332,41 @@ TEST_CASE("records that the replica refuses end the session with its sentence") 
   CHECK(primary.lost()->message.find("a bad record") != std::string::npos);
   CHECK(primary.committed() == Epoch{1});
   CHECK(backup.replica()->epochs().size() == 1);
+}
+
+TEST_CASE("a key on one side only, or another, is refused with a sentence on both") {
+  const auto [ours, theirs, at_primary] = GENERATE(table<Key, Key, std::string>(
+      {{in_clear(), with_key(), "the peer asks for a key, and this host has none"},
+       {with_key(), in_clear(), "the peer speaks in clear text, and this host asks for a key"},
+       {key_of('x'), with_key(), "it refuses our key"}}));
+  Backup backup{{}, theirs};
+  FakePrimary primary;
+  const auto sender = open_to(backup.server->endpoint(), primary, ours);
+  REQUIRE_FALSE(sender);
+  CHECK(sender.error().message.find(at_primary) != std::string::npos);
+  CHECK(sender.error().message.find("give both hosts the same") != std::string::npos);
+}
+
+TEST_CASE("what leaves cannot be read on the wire, and what is changed there is noticed") {
+  Backup backup{{}, with_key()};
+  FakePrimary primary;
+  TcpRelay relay{backup.server->endpoint()};
+  relay.look_for("synchronised");
+  const auto sender = open_to(relay.endpoint(), primary, with_key());
+  REQUIRE(sender);
+  auto synced = (*sender)->acquire(seconds{1});
+  REQUIRE(synced);
+  fill(*synced, "synchronised");
+  (*sender)->submit(std::move(*synced), FrameType::sync_pages, Epoch{});
+  std::vector<std::string> sent;
+  for (std::uint64_t epoch = 1; epoch <= 20; ++epoch) {
+    if (epoch % 5 == 0) relay.flip_a_bit();
+    sent.push_back(send_epoch(**sender, epoch, 3, 5000));
+    REQUIRE(primary.wait_committed(epoch));
+  }
+  REQUIRE(primary.wait_downs(3));
+  REQUIRE(backup.replica()->wait_epochs(20));
+  CHECK(backup.replica()->epochs() == sent);
+  CHECK(backup.replica()->ends().empty());
+  CHECK_FALSE(relay.found());
 }
