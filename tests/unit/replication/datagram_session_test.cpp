@@ -256,7 +256,7 @@ TEST_CASE("a link over datagrams is measured") {
   Backup backup{far};
   const auto measured = measure_link({"c1", "a", "b", nowhere, near}, [] { return false; });
   REQUIRE(measured);
-  WARN(fmt::format("{:.0f} MB/s, round trip {} us", measured->bytes_per_second / 1e6,
-                   in_microseconds(measured->round_trip_p50).count()));
   CHECK(measured->bytes_per_second > 1e6);
+  CHECK(measured->round_trip_p50 > Duration{});
+  CHECK(measured->counters.sent_frames > 100);
 }
