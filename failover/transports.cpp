@@ -19,14 +19,6 @@ Result<Key> load_key(const config::Config& config) {
   return nullptr;
 }
 
-replication::LinkSecurity security_with(const Key& key) {
-  if (!key) return {};
-  return {
-      [key](replication::HandshakeSide side) { return replication::Handshake::begin(key, side); },
-      [](const auto& secret) { return replication::RecordSealer::create(secret); },
-      [](const auto& secret) { return replication::RecordOpener::create(secret); }};
-}
-
 Result<std::shared_ptr<replication::Transport>> open_dpdk(const Settings& settings,
                                                           const Key& key) {
   const auto& dpdk = settings.config().dpdk();
@@ -37,7 +29,7 @@ Result<std::shared_ptr<replication::Transport>> open_dpdk(const Settings& settin
   if (!port) return fail(port.error().within("dpdk.replication_device"));
   return std::make_shared<replication::DatagramHost>(
       replication::DatagramHost::Plan{std::move(*port), "dpdk", settings.config().cluster(),
-                                      settings.this_host().name(), security_with(key)});
+                                      settings.this_host().name(), replication::secured_by(key)});
 }
 
 }  // namespace

@@ -38,6 +38,16 @@ HeaderBytes head_of(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+LinkSecurity secured_by(std::shared_ptr<const Credentials> credentials) {
+  if (!credentials) return {};
+  return {
+      .handshake = [credentials = std::move(credentials)](
+                       HandshakeSide side) { return Handshake::begin(credentials, side); },
+      .sealer = [](const TrafficSecret& secret) { return RecordSealer::create(secret); },
+      .opener = [](const TrafficSecret& secret) { return RecordOpener::create(secret); },
+  };
+}
+
 DatagramMachine::DatagramMachine(Plan plan, TimePoint at)
     : plan_{std::move(plan)},
       clear_{DatagramChannel{channel_plan(plan_, false), at}, make_checksum_sealer(),
@@ -213,13 +223,24 @@ Result<std::optional<DatagramMachine::Frame>> DatagramMachine::took(
 // --- the handshake
 
 Result<> DatagramMachine::shake(std::span<const std::byte> bytes, TimePoint at) {
-  UNDERSTUDY_CHECK(handshake_->on_bytes(bytes));
+  UNDERSTUDY_CHECK(hear_handshake(bytes, at));
   while (const auto held = clear_.channel.take_held()) {
     const auto packet = decode_packet(held->datagram->bytes());
     UNDERSTUDY_ASSERT(packet.has_value(), "it was decoded before it was held");
-    UNDERSTUDY_CHECK(handshake_->on_bytes(packet->payload));
+    UNDERSTUDY_CHECK(hear_handshake(packet->payload, at));
   }
   return go_on_with_handshake(at);
+}
+
+Result<> DatagramMachine::hear_handshake(std::span<const std::byte> bytes, TimePoint at) {
+  if (handshake_->done() || bytes.empty()) return {};
+  const auto heard = handshake_->on_bytes(bytes);
+  if (heard) return {};
+  // The peer shall know what is wrong, too: its operator may be the one to act.
+  const auto alert = handshake_->take_output();
+  if (!alert.empty() && clear_.channel.accepts()) clear_.channel.send_copy(alert);
+  flush(clear_, at);
+  return heard;
 }
 
 Result<> DatagramMachine::go_on_with_handshake(TimePoint at) {

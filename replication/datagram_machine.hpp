@@ -26,6 +26,9 @@ struct LinkSecurity {
   std::function<Result<std::unique_ptr<RecordOpener>>(const TrafficSecret&)> opener;
 };
 
+/// By the cluster's key; empty for no credentials.
+[[nodiscard]] LinkSecurity secured_by(std::shared_ptr<const Credentials> credentials);
+
 /// One thread at a time; may be handed over between calls.
 class DatagramMachine {
  public:
@@ -98,6 +101,7 @@ class DatagramMachine {
   [[nodiscard]] Result<std::optional<Frame>> took(const PacketHeader& header,
                                                   const FrameAssembler::Target& target);
   [[nodiscard]] Result<> shake(std::span<const std::byte> bytes, TimePoint at);
+  [[nodiscard]] Result<> hear_handshake(std::span<const std::byte> bytes, TimePoint at);
   [[nodiscard]] Result<> go_on_with_handshake(TimePoint at);
 
   Plan plan_;
