@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "replication/little_endian.hpp"
+
 namespace understudy::replication {
 namespace {
 
@@ -30,22 +32,6 @@ constexpr std::uint8_t data_flags = first_flag | last_flag | end_flag;
 constexpr std::uint8_t all_flags = sealed_flag | answering_flag | data_flags;
 
 using Bytes = std::span<const std::byte, limits::datagram_header_bytes>;
-
-template <class T>
-void put(PacketHeaderBytes& bytes, std::size_t at, T value) {
-  for (std::size_t i = 0; i < sizeof value; ++i) {
-    bytes[at + i] = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
-  }
-}
-
-template <class T>
-T get(Bytes bytes, std::size_t at) {
-  std::uint64_t value{};
-  for (std::size_t i = 0; i < sizeof(T); ++i) {
-    value |= std::to_integer<std::uint64_t>(bytes[at + i]) << (8 * i);
-  }
-  return static_cast<T>(value);
-}
 
 std::uint8_t flags_of(const PacketHeader& header) {
   const int flags = (header.sealed ? sealed_flag : 0) | (header.answering ? answering_flag : 0) |

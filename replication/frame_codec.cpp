@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include "replication/little_endian.hpp"
+
 namespace understudy::replication {
 namespace {
 
@@ -19,22 +21,6 @@ constexpr std::size_t checksum_at = 40;
 static_assert(checksum_at + sizeof(std::uint64_t) == limits::frame_header_bytes);
 
 using Bytes = std::span<const std::byte, limits::frame_header_bytes>;
-
-template <class T>
-void put(HeaderBytes& bytes, std::size_t at, T value) {
-  for (std::size_t i = 0; i < sizeof value; ++i) {
-    bytes[at + i] = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
-  }
-}
-
-template <class T>
-T get(Bytes bytes, std::size_t at) {
-  std::uint64_t value{};
-  for (std::size_t i = 0; i < sizeof(T); ++i) {
-    value |= std::to_integer<std::uint64_t>(bytes[at + i]) << (8 * i);
-  }
-  return static_cast<T>(value);
-}
 
 HeaderBytes encode_unsummed(const FrameHeader& header) {
   HeaderBytes bytes{};
