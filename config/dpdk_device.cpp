@@ -23,6 +23,7 @@
 #include "config/dpdk_runtime.hpp"
 #include "config/limits.hpp"
 #include "config/link_watch.hpp"
+#include "config/network_interface.hpp"
 #include "config/unique_fd.hpp"
 
 namespace understudy::dpdk {
@@ -40,9 +41,7 @@ std::string reason(int code) {
 
 std::size_t mtu_of(const std::string& interface) {
   const UniqueFd control{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-  ifreq request{};
-  std::copy_n(interface.begin(), std::min(interface.size(), std::size_t{IFNAMSIZ - 1}),
-              std::begin(request.ifr_name));
+  auto request = interface_request(interface);
   // SAFETY: reads and writes an ifreq.
   const int got = ::ioctl(control.get(), SIOCGIFMTU, &request);
   return got == 0 && request.ifr_mtu > 0 ? static_cast<std::size_t>(request.ifr_mtu) : 1500;

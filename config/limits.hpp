@@ -89,7 +89,6 @@ inline constexpr std::size_t shared_key_bytes_max = 4096;
 /// 8446 5.5: 2^24.5 of 16 KiB).
 inline constexpr std::uint64_t records_per_key = 1U << 20U;
 inline constexpr std::size_t handshake_bytes = 16U << 10U;  ///< of a peer's, in all
-inline constexpr std::size_t replay_window_records = 4096;  ///< how late a datagram's record may be
 
 // --- replication over datagrams
 inline constexpr std::size_t datagram_header_bytes = 64;
@@ -166,8 +165,6 @@ static_assert(link_silence < link_give_up, "a link must be known to be down befo
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
-static_assert(replay_window_records < records_per_key, "late records are of this key or the last");
-static_assert(replay_window_records % 64 == 0, "the window is made of whole words");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -6,9 +6,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
+
+#include "config/network_interface.hpp"
 
 namespace understudy {
 
@@ -37,9 +38,7 @@ void LinkWatch::drain() {
 }
 
 std::optional<int> LinkWatch::flags() const {
-  ifreq request{};
-  std::copy_n(interface_.begin(), std::min(interface_.size(), std::size_t{IFNAMSIZ - 1}),
-              std::begin(request.ifr_name));
+  auto request = interface_request(interface_);
   // SAFETY: reads and writes an ifreq.
   if (::ioctl(control_.get(), SIOCGIFFLAGS, &request) != 0) return std::nullopt;
   return request.ifr_flags;

@@ -340,7 +340,8 @@ void GuestHost::report_protection(control::Guest& guest,
                      : daemon_.transport->name() == "tcp" ? backup->replication_address()
                                                           : backup->name();
   guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(), where,
-                             primary.link_up ? "up" : "down", daemon_.privacy));
+                             primary.link_up ? "up" : "down",
+                             daemon_.settings.config().has_security() ? "encrypted" : "clear"));
 }
 
 }  // namespace understudy::failover

@@ -30,7 +30,6 @@ class GuestHost {
     /// Ends the replica's session: nothing is acknowledged afterwards.
     std::function<void(const std::string& guest, const std::string& why)> end_session;
     std::shared_ptr<replication::Transport> transport;  ///< how backups are reached
-    std::string privacy;                                ///< of it: "encrypted" or "clear"
   };
 
   GuestHost(std::string name, Daemon& daemon);

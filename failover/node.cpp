@@ -62,8 +62,7 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               [this](const std::string& name, const std::string& why) {
                 if (replication_) replication_->end_session(name, why);
               },
-              transports_.front(),
-              settings_.config().has_security() ? "encrypted" : "clear"},
+              transports_.front()},
       timer_{io} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
@@ -150,7 +149,7 @@ void Node::send(const peer::Message& message) {
 bool Node::remember() {
   const auto stored = store_.save(book_.memory());
   const auto trouble = stored ? std::string{} : stored.error().message;
-  if (trouble != memory_trouble_ && !stored) {
+  if (!stored && trouble != memory_trouble_) {
     log::error("record.not_stored", {log::kv("why", trouble)});
   }
   memory_trouble_ = trouble;

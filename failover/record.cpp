@@ -48,18 +48,13 @@ peer::Memory RecordBook::memory() const {
 RecordBook::Messages RecordBook::on_view(const View& view) {
   on_lost();
   view_ = view;
-  const auto memory = this->memory();
-  told_.Clear();
-  told_.set_voter(memory.voter());
-  told_.set_damaged(memory.damaged());
-  told_.set_ballot(memory.ballot());
-  *told_.mutable_record() = memory.record();
+  told_ = memory();
   return {own_state()};
 }
 
 peer::Message RecordBook::own_state() const {
   auto message = this->message();
-  *message.mutable_state() = told_;
+  *message.mutable_state()->mutable_memory() = told_;
   return message;
 }
 
@@ -127,7 +122,7 @@ RecordBook::Messages RecordBook::on_message(NodeId from, const peer::Message& me
 }
 
 RecordBook::Messages RecordBook::on_state(NodeId from, const peer::State& state) {
-  if (!adopted_) states_.insert_or_assign(from, state);
+  if (!adopted_) states_.insert_or_assign(from, state.memory());
   Messages answers;
   if (state.reminder() && from != self_) {
     answers.push_back(own_state());

@@ -101,8 +101,8 @@ class RecordBook {
 
   // Of this ring alone.
   std::optional<View> view_;
-  peer::State told_;  ///< ours, as it was first told: all members must reckon with the same
-  std::map<NodeId, peer::State> states_;
+  peer::Memory told_;  ///< ours, as it was first told: all members must reckon with the same
+  std::map<NodeId, peer::Memory> states_;
   std::set<NodeId> voters_;
   std::set<NodeId> adopters_;
   std::map<std::string, std::set<NodeId>> acceptors_;  ///< of the record accepted last

@@ -42,18 +42,15 @@ class DpdkUplink : public Uplink {
   // One at a time: what the device has given out no longer makes its descriptor readable.
   Result<std::optional<std::size_t>> receive(std::span<std::byte> space) override {
     dpdk::Packet packet;
-    while (device_->receive({&packet, 1}) == 0) {
-      switch (device_->settle()) {
-        case dpdk::Device::Settled::quiet: return std::nullopt;
-        case dpdk::Device::Settled::look_again:
-          if (device_->receive({&packet, 1}) != 0) return take(packet, space);
-          return std::nullopt;
-        case dpdk::Device::Settled::complained:
-          if (device_->exists()) return std::nullopt;
-          return fail(ErrorKind::closed, "uplink: its interface was removed");
-      }
+    if (device_->receive({&packet, 1}) != 0) return take(packet, space);
+    const auto settled = device_->settle();
+    if (settled == dpdk::Device::Settled::look_again && device_->receive({&packet, 1}) != 0) {
+      return take(packet, space);
     }
-    return take(packet, space);
+    if (settled == dpdk::Device::Settled::complained && !device_->exists()) {
+      return fail(ErrorKind::closed, "uplink: its interface was removed");
+    }
+    return std::nullopt;
   }
 
  private:

@@ -13,23 +13,17 @@
 #include <cstdint>
 
 #include "config/limits.hpp"
+#include "config/network_interface.hpp"
 
 namespace understudy::netbuffer {
 namespace {
-
-ifreq request_for(const std::string& interface) {
-  ifreq request{};
-  std::copy_n(interface.begin(), std::min(interface.size(), std::size_t{IFNAMSIZ - 1}),
-              std::begin(request.ifr_name));
-  return request;
-}
 
 UniqueFd control_socket() {
   return UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
 }
 
 Result<> set_mac(int control, const std::string& name, const MacAddress& mac) {
-  auto request = request_for(name);
+  auto request = interface_request(name);
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
   std::transform(mac.octets.begin(), mac.octets.end(), std::begin(request.ifr_hwaddr.sa_data),
                  [](std::uint8_t octet) { return static_cast<char>(octet); });
@@ -39,7 +33,7 @@ Result<> set_mac(int control, const std::string& name, const MacAddress& mac) {
 }
 
 Result<> join(int control, const std::string& name, const std::string& bridge) {
-  auto request = request_for(bridge);
+  auto request = interface_request(bridge);
   request.ifr_ifindex = static_cast<int>(::if_nametoindex(name.c_str()));
   // SAFETY: reads an ifreq.
   if (::ioctl(control, SIOCBRADDIF, &request) == 0) return {};
@@ -93,7 +87,7 @@ Result<> join_bridge(const std::string& name, const std::string& bridge, const M
 
 Result<> set_up(const std::string& name) {
   const auto control = control_socket();
-  auto request = request_for(name);
+  auto request = interface_request(name);
   // SAFETY: both read and write an ifreq.
   if (::ioctl(control.get(), SIOCGIFFLAGS, &request) != 0) return fail_errno("reading its flags");
   request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
@@ -110,7 +104,7 @@ void silence_ipv6(const std::string& name) {
 
 Result<std::size_t> mtu_of(const std::string& name) {
   const auto control = control_socket();
-  auto request = request_for(name);
+  auto request = interface_request(name);
   // SAFETY: reads and writes an ifreq.
   if (::ioctl(control.get(), SIOCGIFMTU, &request) != 0) return fail_errno("reading its MTU");
   return static_cast<std::size_t>(std::max(request.ifr_mtu, 0));
@@ -120,7 +114,7 @@ Result<> refuse_offloads(const std::string& name) {
   const auto control = control_socket();
   for (const std::uint32_t what : {ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM, ETHTOOL_SSG}) {
     ethtool_value off{what, 0};
-    auto request = request_for(name);
+    auto request = interface_request(name);
     // SAFETY: the kernel reads and writes the ethtool_value during the call only.
     request.ifr_data = reinterpret_cast<char*>(&off);
     if (::ioctl(control.get(), SIOCETHTOOL, &request) != 0) {

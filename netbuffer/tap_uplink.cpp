@@ -6,8 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
-
+#include "config/network_interface.hpp"
 #include "config/unique_fd.hpp"
 #include "netbuffer/host_interface.hpp"
 
@@ -36,17 +35,10 @@ class TapUplink : public Uplink {
   UniqueFd tap_;
 };
 
-ifreq request_for(const std::string& interface) {
-  ifreq request{};
-  std::copy_n(interface.begin(), std::min(interface.size(), std::size_t{IFNAMSIZ - 1}),
-              std::begin(request.ifr_name));
-  return request;
-}
-
 Result<UniqueFd> create(const std::string& name) {
   UniqueFd tap{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
   if (!tap) return fail_errno("/dev/net/tun");
-  auto request = request_for(name);
+  auto request = interface_request(name);
   request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL);
   // SAFETY: TUNSETIFF reads and writes an ifreq, TUNSETOFFLOAD takes its argument by value.
   if (::ioctl(tap.get(), TUNSETIFF, &request) != 0) {

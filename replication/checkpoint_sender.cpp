@@ -4,7 +4,6 @@
 #include <array>
 #include <atomic>
 #include <future>
-#include <random>
 #include <thread>
 #include <utility>
 
@@ -17,6 +16,7 @@
 #include "config/priority.hpp"
 #include "replication/control_frame.hpp"
 #include "replication/greeting.hpp"
+#include "replication/random_number.hpp"
 #include "replication/sender_machine.hpp"
 
 namespace understudy::replication {
@@ -27,12 +27,6 @@ using boost::system::error_code;
 /// After so many frames the thread looks at what the backup says.
 constexpr std::size_t frames_per_turn = 32;
 
-SessionId random_session() {
-  std::random_device random;
-  const auto high = std::uint64_t{random()};
-  return SessionId{high << 32U | random() | 1U};
-}
-
 class Sender final : public CheckpointSender, private LinkEvents {
  public:
   Sender(SenderParties parties, const Offer& offer, SenderEvents events,
@@ -42,7 +36,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
         events_{std::move(events)},
         pool_{std::move(pool)},
         dialer_{parties_.transport->dialer(io_, parties_.backup, parties_.to_host)},
-        machine_{random_session()} {}
+        machine_{SessionId{random_number()}} {}
   Sender(const Sender&) = delete;
   Sender& operator=(const Sender&) = delete;
   // NOLINTNEXTLINE(bugprone-exception-escape): a thread that is joinable can be joined

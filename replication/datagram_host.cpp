@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <random>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -11,17 +10,12 @@
 #include "config/log.hpp"
 #include "replication/checksum_records.hpp"
 #include "replication/datagram_link.hpp"
+#include "replication/random_number.hpp"
 
 namespace understudy::replication {
 namespace {
 
 constexpr int asked_where_it_was = 2;  // before every host is asked
-
-ConnectionId random_id() {
-  std::random_device random;
-  const auto high = std::uint64_t{random()};
-  return ConnectionId{high << 32U | random() | 1U};
-}
 
 /// What a question says: names have no zero in them.
 std::string question(const std::string& cluster, const std::string& host) {
@@ -93,7 +87,7 @@ class DatagramHost::HostDialer final : public Dialer {
     Attempt(asio::io_context& io, Done whom) : done{std::move(whom)}, timer{io} {}
     Done done;
     asio::steady_timer timer;
-    ConnectionId id{random_id()};
+    ConnectionId id{random_number()};
     TimePoint until{now() + limits::link_connect};
     int asked{};
   };

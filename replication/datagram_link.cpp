@@ -140,6 +140,11 @@ void DatagramLink::turn_soon() {
   asio::post(io_, [self = shared_from_this()] { self->turn(); });
 }
 
+LinkEvents& DatagramLink::owner() {
+  if (discard_) return *discard_;
+  return events_;
+}
+
 /// A batch of datagrams at most, so that what else waits on this thread gets its turn.
 void DatagramLink::turn() {
   if (closed_) return;
@@ -150,8 +155,7 @@ void DatagramLink::turn() {
   for (std::size_t i = 0; i < limits::inbox_batch && !closed_ && !broken_; ++i) {
     auto datagram = place_->inbox().take();
     if (!datagram) return settle_turn();
-    LinkEvents* events = discard_ ? discard_.get() : &events_;
-    deliver(machine_->on_datagram(std::move(datagram), events, now()));
+    deliver(machine_->on_datagram(std::move(datagram), &owner(), now()));
     if (!closed_ && !broken_) deliver_held();
   }
   settle_turn();
@@ -169,8 +173,7 @@ void DatagramLink::deliver(Result<std::optional<Frame>> frame) {
 
 void DatagramLink::deliver_held() {
   while (!closed_ && !broken_) {
-    LinkEvents* events = discard_ ? discard_.get() : &events_;
-    auto frame = machine_->next(*events);
+    auto frame = machine_->next(owner());
     const bool last = frame && !*frame;
     deliver(std::move(frame));
     if (last) return;
@@ -230,7 +233,6 @@ void DatagramLink::leave() {
   timer_.cancel();
   place_->inbox().detach();
   if (machine_) place_->set_farewell(machine_->close());
-  if (machine_) static_cast<void>(counters());
   place_.reset();
 }
 

@@ -69,6 +69,8 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
 
   [[nodiscard]] bool accepts() const;
   void sent();
+  /// To whom frames go.
+  [[nodiscard]] LinkEvents& owner();
   void turn_soon();
   void turn();
   void deliver(Result<std::optional<Frame>> frame);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <random>
 #include <vector>
 
 #include <boost/asio/post.hpp>
@@ -11,6 +10,7 @@
 
 #include "replication/control_frame.hpp"
 #include "replication/messages.pb.h"
+#include "replication/random_number.hpp"
 
 namespace understudy::replication {
 namespace {
@@ -204,7 +204,7 @@ class Tester final : public LinkEvents {
   asio::steady_timer timer_{io_};
   std::unique_ptr<Dialer> dialer_;
   std::shared_ptr<Link> link_;
-  SessionId session_{std::random_device{}() | 1U};
+  SessionId session_{random_number()};
   std::vector<std::byte> payload_ = std::vector<std::byte>(limits::frame_payload_bytes);
   std::vector<std::byte> frame_ = std::vector<std::byte>(limits::frame_bytes);
   TimePoint began_;
