@@ -1,9 +1,10 @@
-// What epochs cost, over the last thousand of them. Thread-safe.
+// What epochs cost: the last thousand of them, and all since protection began. Thread-safe.
 #pragma once
 
 #include <mutex>
 
 #include "config/clock.hpp"
+#include "config/histogram.hpp"
 #include "config/sample_window.hpp"
 #include "config/types.hpp"
 
@@ -11,6 +12,11 @@ namespace understudy::checkpointer {
 
 using Quantiles = understudy::Quantiles<double>;
 using EpochWindow = SampleWindow<double, 1024>;
+
+/// Seconds; fine where checkpoints lie, coarse where trouble begins.
+using LatencyHistogram = Histogram<14>;
+inline constexpr LatencyHistogram::Bounds latency_bounds{.0005, .001, .002, .003, .005, .0075, .01,
+                                                         .015,  .025, .05,  .1,   .25,  .5,    1};
 
 struct EpochCost {
   Duration pause;
@@ -27,11 +33,20 @@ struct EpochSummary {
   double epochs_per_second{};
 };
 
+/// Since protection began.
+struct EpochTotals {
+  LatencyHistogram pause{latency_bounds};
+  LatencyHistogram commit_latency{latency_bounds};
+  std::uint64_t dirty_pages{};
+  std::uint64_t bytes{};  ///< sent for them
+};
+
 class EpochStatistics {
  public:
   void sealed(const EpochCost& cost);
   void committed(Duration latency);
   [[nodiscard]] EpochSummary summary() const;
+  [[nodiscard]] EpochTotals totals() const;
 
  private:
   mutable std::mutex mutex_;
@@ -40,6 +55,7 @@ class EpochStatistics {
   EpochWindow periods_;
   EpochWindow pages_;
   EpochWindow bytes_;
+  EpochTotals totals_;
 };
 
 }  // namespace understudy::checkpointer

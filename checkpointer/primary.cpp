@@ -358,7 +358,7 @@ ProtectionProgress Primary::progress() const {
 }
 
 PrimaryStatus Primary::status() const {
-  return {progress(), statistics_.summary(), sender_->status()};
+  return {progress(), statistics_.summary(), statistics_.totals(), sender_->status()};
 }
 
 Result<> Primary::end(const std::string& reason) {

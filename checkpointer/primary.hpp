@@ -38,6 +38,7 @@ struct ProtectionProgress {
 
 struct PrimaryStatus : ProtectionProgress {
   EpochSummary epochs;
+  EpochTotals totals;
   replication::SenderStatus link;
 };
 

@@ -139,6 +139,18 @@ inline constexpr std::size_t membership_message_bytes = 256U << 10U;
 inline constexpr std::size_t membership_outgoing = 1024;  ///< messages that wait for corosync
 inline constexpr std::size_t membership_incoming = 4096;  ///< events that wait for the daemon
 
+// --- monitoring
+inline constexpr auto availability_tick = 250ms;  ///< between looks at what a guest's clients have
+inline constexpr auto availability_store_period = 10s;
+inline constexpr std::size_t availability_months = 13;  ///< a year, and the month that runs
+inline constexpr std::size_t availability_file_bytes = 1U << 20U;
+/// A protected guest whose newest commit is older has its output held for so long: it is down.
+inline constexpr auto service_stall = 1s;
+inline constexpr std::size_t http_header_bytes = 8U << 10U;
+inline constexpr auto http_exchange = 10s;  ///< for a request to arrive, or its answer to be read
+inline constexpr std::size_t http_clients = 32;
+inline constexpr auto http_accept_retry = 100ms;
+
 // --- console
 inline constexpr std::size_t control_request_bytes = 64U << 10U;
 inline constexpr std::size_t control_reply_bytes = 4U << 20U;

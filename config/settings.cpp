@@ -170,6 +170,9 @@ void examine_guest(const Examined<config::Guest>& guest) {
     }
   }
   guest.absolute_path("console_log", value.console_log());
+  if (!(value.availability_objective() >= 0 && value.availability_objective() < 100)) {
+    guest.complain("availability_objective", "give a percentage below 100, like 99.95");
+  }
 
   if (!value.has_boot() || value.boot().kernel().empty()) {
     guest.complain("boot", "give boot { kernel: \"/path/vmlinuz\" }; disks are not supported yet");
@@ -264,6 +267,11 @@ void examine(const Examined<config::Config>& config) {
   config.absolute_path("state_dir", value.state_dir());
   if (value.control_socket().size() > 107) {
     config.complain("control_socket", "a unix socket's path has at most 107 bytes");
+  }
+  if (!value.http_address().empty()) {
+    if (auto endpoint = parse_endpoint(value.http_address()); !endpoint) {
+      config.complain("http_address", endpoint.error().message);
+    }
   }
   examine_cluster(config);
   examine_security(config);

@@ -29,6 +29,23 @@ control::Quantiles to_message(const checkpointer::Quantiles& quantiles) {
   return message;
 }
 
+control::Histogram to_message(const checkpointer::LatencyHistogram& histogram) {
+  control::Histogram message;
+  message.mutable_bound()->Add(histogram.bounds().begin(), histogram.bounds().end());
+  message.mutable_count()->Add(histogram.counts().begin(), histogram.counts().end());
+  message.set_sum(histogram.sum());
+  return message;
+}
+
+control::Totals to_message(const checkpointer::EpochTotals& totals) {
+  control::Totals message;
+  *message.mutable_pause_seconds() = to_message(totals.pause);
+  *message.mutable_commit_latency_seconds() = to_message(totals.commit_latency);
+  message.set_dirty_pages(totals.dirty_pages);
+  message.set_bytes(totals.bytes);
+  return message;
+}
+
 }  // namespace
 
 GuestHost::GuestHost(std::string name, Daemon& daemon)
@@ -329,6 +346,7 @@ void GuestHost::report_protection(control::Guest& guest,
   if (primary.committed != Epoch{}) guest.set_commit_age_us(count_us(at - primary.last_commit));
   *guest.mutable_pause_us() = to_message(primary.epochs.pause_us);
   *guest.mutable_commit_latency_us() = to_message(primary.epochs.commit_latency_us);
+  *guest.mutable_totals() = to_message(primary.totals);
   guest.set_pages_per_epoch(primary.epochs.pages_per_epoch);
   guest.set_bytes_per_epoch(primary.epochs.bytes_per_epoch);
   guest.set_epochs_per_second_milli(

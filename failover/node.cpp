@@ -7,6 +7,9 @@
 
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "failover/console/status_json.hpp"
+#include "failover/monitoring/metrics.hpp"
+#include "failover/monitoring/status_page.hpp"
 #include "replication/link_test.hpp"
 
 namespace understudy::failover {
@@ -63,7 +66,8 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
                 if (replication_) replication_->end_session(name, why);
               },
               transports_.front()},
-      timer_{io} {}
+      timer_{io},
+      availability_{settings_.config().state_dir()} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
                                           Transports transports) {
@@ -99,6 +103,12 @@ Result<> Node::listen() {
                                                  [this](const std::shared_ptr<ControlCall>& call) {
                                                    on_call(call);
                                                  }));
+  if (!settings_.config().http_address().empty()) {
+    UNDERSTUDY_TRY(const auto endpoint, parse_endpoint(settings_.config().http_address()));
+    UNDERSTUDY_TRY(http_, HttpServer::listen(io_, endpoint, [this](std::string_view path) {
+                     return on_http(path);
+                   }));
+  }
   return {};
 }
 
@@ -117,6 +127,7 @@ void Node::stop() {
   if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
   if (control_) control_->stop();
+  if (http_) http_->stop();
   if (replication_) replication_->stop();
   {
     const std::lock_guard lock{mutex_};
@@ -220,6 +231,10 @@ void Node::tick() {
     summarised_ = at;
     summarise();
   }
+  if (at - accounted_ > limits::availability_tick) {
+    accounted_ = at;
+    account();
+  }
   timer_.expires_after(limits::role_tick);
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
@@ -229,7 +244,7 @@ void Node::tick() {
 void Node::summarise() {
   if (!book_.quorate()) return;
   for (const auto* one : guests()) {
-    const auto report = one->report();
+    const auto report = this->report(*one);
     if (report.active_host() != settings_.this_host().name()) continue;
     auto message = book_.message();
     report.SerializeToString(message.mutable_summary()->mutable_guest());
@@ -241,7 +256,45 @@ void Node::hear(const peer::Summary& summary) {
   Heard heard{{}, now()};
   if (!heard.guest.ParseFromString(summary.guest())) return;
   if (heard_.size() >= limits::guests_heard_of && !heard_.contains(heard.guest.name())) return;
+  if (heard.guest.has_availability() && !is_stale(heard.guest)) {
+    availability_.take_over(heard.guest.name(), heard.guest.availability());
+  }
   heard_[heard.guest.name()] = std::move(heard);
+}
+
+void Node::account() {
+  const AvailabilityBook::Moment at{
+      std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now()), now()};
+  const auto& here = settings_.this_host().name();
+  for (const auto* one : guests()) {
+    const auto report = one->report();
+    // Who runs a guest is not known before the records are agreed.
+    if (book_.ready() || report.active_host() == here) availability_.look(report, here, at);
+  }
+  availability_.store(at.steady);
+}
+
+control::Guest Node::report(const GuestHost& guest) const {
+  auto report = guest.report();
+  *report.mutable_availability() = availability_.of(report.name());
+  if (const auto* known = settings_.find_guest(report.name())) {
+    report.set_availability_objective(known->availability_objective() / 100);
+  }
+  return report;
+}
+
+HttpAnswer Node::on_http(std::string_view path) const {
+  if (path == "/healthz") return {.body = "alive\n"};
+  if (path == "/api/status") {
+    return {.type = "application/json",
+            .body = console::json_text(status(), console::JsonLayout::line)};
+  }
+  if (path == "/metrics") {
+    const auto at = std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
+    return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_text(status(), at)};
+  }
+  if (path == "/") return {.type = "text/html; charset=utf-8", .body = std::string{status_page}};
+  return {.status = 404, .body = "there is /, /metrics, /healthz and /api/status\n"};
 }
 
 // --- the control API
@@ -324,7 +377,7 @@ control::Status Node::status() const {
   add_quorum(status);
   std::map<std::string, control::Guest> all;
   for (const auto* one : guests()) {
-    auto report = one->report();
+    auto report = this->report(*one);
     const auto heard = heard_.find(report.name());
     const bool elsewhere = !report.active_host().empty() && report.active_host() != status.host();
     if (elsewhere && heard != heard_.end() &&

@@ -17,6 +17,8 @@
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/monitoring/availability_book.hpp"
+#include "failover/monitoring/http_server.hpp"
 #include "failover/record_store.hpp"
 
 namespace understudy::failover {
@@ -62,11 +64,14 @@ class Node final : public MembershipEvents {
   void tick();
   void summarise();
   void hear(const peer::Summary& summary);
+  void account();
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
   void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
+  [[nodiscard]] control::Guest report(const GuestHost& guest) const;
+  [[nodiscard]] HttpAnswer on_http(std::string_view path) const;
   [[nodiscard]] bool is_stale(const control::Guest& heard) const;
   void add_quorum(control::Status& status) const;
   void add_warnings(control::Status& status) const;
@@ -83,6 +88,8 @@ class Node final : public MembershipEvents {
   TimePoint summarised_;
   std::string cluster_trouble_{"not yet connected"};
   std::map<std::string, Heard> heard_;
+  AvailabilityBook availability_;
+  TimePoint accounted_;
   bool stopped_{};
 
   mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads
@@ -94,6 +101,7 @@ class Node final : public MembershipEvents {
 
   std::unique_ptr<replication::ReplicationServer> replication_;
   std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<HttpServer> http_;
   std::unique_ptr<CorosyncMembership> membership_;
 };
 

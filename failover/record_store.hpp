@@ -1,11 +1,10 @@
-// The record book's memory on disk: one small file, replaced as a whole. Survives the death of the
-// process and of the host's power (write, fsync, rename, fsync of the directory; rename(2),
-// fsync(2)).
+// The record book's memory on disk. Survives the death of the process and of the host's power.
 #pragma once
 
 #include <string>
 
 #include "config/result.hpp"
+#include "failover/durable_file.hpp"
 #include "failover/peer.pb.h"
 
 namespace understudy::failover {
@@ -23,13 +22,12 @@ class RecordStore {
   /// Durable when it has returned. Costs nothing if nothing has changed.
   [[nodiscard]] Result<> save(const peer::Memory& memory);
 
-  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& path() const { return file_.path(); }
 
  private:
-  explicit RecordStore(std::string directory);
+  explicit RecordStore(const std::string& directory);
 
-  std::string directory_;
-  std::string path_;
+  DurableFile file_;
   std::string stored_;  ///< what the file holds
 };
 

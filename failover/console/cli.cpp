@@ -1,6 +1,8 @@
 #include "failover/console/cli.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <fstream>
 #include <ostream>
 #include <thread>
 
@@ -9,6 +11,7 @@
 
 #include "config/clock.hpp"
 #include "failover/console/progress_view.hpp"
+#include "failover/console/sla_view.hpp"
 #include "failover/console/status_json.hpp"
 #include "failover/console/status_view.hpp"
 #include "failover/control_client.hpp"
@@ -24,6 +27,8 @@ struct Wish {
   std::string guest;
   std::string backup;
   std::string host;
+  std::string month;
+  std::string html;
   bool json{};
   bool watch{};
 };
@@ -42,6 +47,28 @@ class Console {
     }
   }
 
+  int sla() {
+    control::Request request;
+    request.mutable_status();
+    const auto reply = ControlClient::call(wish_.socket, request, {});
+    if (!reply) return unreachable(reply.error());
+    const auto& guests = reply->status().guest();
+    const auto guest = std::ranges::find(guests, wish_.guest, &control::Guest::name);
+    if (guest == guests.end()) {
+      err_ << fmt::format("understudy: host {} knows no guest \"{}\"\n", reply->status().host(),
+                          wish_.guest);
+      return exit_refused;
+    }
+    const auto at = std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
+    const auto sla = sla_of(*guest, wish_.month, at);
+    if (!sla) {
+      err_ << "understudy: " << sla.error().message << "\n";
+      return exit_refused;
+    }
+    out_ << (wish_.json ? sla_json(*sla) : sla_view(*sla, paint_));
+    return wish_.html.empty() ? exit_done : write_page(sla_page(*sla));
+  }
+
   int command(const control::Request& request) {
     ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
                                                                     : ProgressView::Mode::lines};
@@ -54,6 +81,13 @@ class Console {
   }
 
  private:
+  int write_page(const std::string& page) {
+    std::ofstream file{wish_.html, std::ios::binary};
+    if (file << page << std::flush) return exit_done;
+    err_ << fmt::format("understudy: {} cannot be written\n", wish_.html);
+    return exit_refused;
+  }
+
   int status_once() {
     control::Request request;
     request.mutable_status();
@@ -167,6 +201,10 @@ void describe(CLI::App& app, Wish& wish) {
   add_guest_command(app, "start", "Start a guest on this host", wish);
   add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
+  auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
+  sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");
+  sla->add_flag("--json", wish.json, "print it as JSON");
+  sla->add_option("--html", wish.html, "write a report, too")->type_name("FILE");
   auto* link = app.add_subcommand("link", "Examine the path to another host");
   link->require_subcommand(1);
   link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
@@ -193,6 +231,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   Console console{wish, out, err, terminal};
   const auto command = app.get_subcommands().front()->get_name();
   if (command == "status") return console.status();
+  if (command == "sla") return console.sla();
   return console.command(request_for(command, wish));
 }
 

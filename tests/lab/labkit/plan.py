@@ -21,6 +21,7 @@ LINKS = ("tcp", "dpdk")
 CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
 GUEST_ADDRESS = "10.78.0.10"
 REPLICATION_PORT = 7400
+HTTP_PORT = 9177
 WITNESS = "w"
 HOSTS_MIN, HOSTS_MAX = 3, 9
 STATE_ROOT = Path("/run/understudy-lab")
@@ -124,7 +125,8 @@ class Plan:
                 "  logfile: /var/log/corosync/corosync.log\n  timestamp: hires\n}\n")
 
     def understudy_conf(self, host: str) -> str:
-        lines = [f'this_host: "{host}"', f'cluster: "{self.name}"']
+        lines = [f'this_host: "{host}"', f'cluster: "{self.name}"',
+                 f'http_address: "{self.address(host)}:{HTTP_PORT}"']
         for peer in self.hosts:
             address = "" if peer == WITNESS else \
                 f' replication_address: "{self.address(peer)}:{REPLICATION_PORT}"'

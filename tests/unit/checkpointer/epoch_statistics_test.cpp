@@ -54,4 +54,20 @@ TEST_CASE("statistics sum up what epochs cost") {
   CHECK(summary.pages_per_epoch == 20);
   CHECK(summary.bytes_per_epoch == 2000);
   CHECK(summary.epochs_per_second == Approx(40));
+  const auto totals = statistics.totals();
+  CHECK(totals.dirty_pages == 40);
+  CHECK(totals.bytes == 4000);
+  CHECK(totals.pause.sum() == Approx(0.004));
+  CHECK(totals.pause.counts().at(1) == 1);  // a bound is part of its bucket: 1 ms and below
+  CHECK(totals.commit_latency.counts().at(4) == 1);
+}
+
+TEST_CASE("a histogram's last bucket is for what is above all bounds") {
+  LatencyHistogram histogram{latency_bounds};
+  histogram.add(0);
+  histogram.add(1);
+  histogram.add(1.1);
+  CHECK(histogram.counts().front() == 1);
+  CHECK(histogram.counts().at(latency_bounds.size() - 1) == 1);
+  CHECK(histogram.counts().back() == 1);
 }

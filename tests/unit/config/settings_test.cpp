@@ -127,6 +127,16 @@ TEST_CASE("endpoints") {
   }
 }
 
+TEST_CASE("an address to look at, and an objective to look for") {
+  CHECK_THAT(complaint(good + "http_address: \"localhost:80\""),
+             Contains("u.conf:12: Config.http_address"));
+  for (const auto* bad : {"100", "-1", "nan"}) {
+    CHECK_THAT(complaint(replaced("memory_mib: 512",
+                                  "memory_mib: 512 availability_objective: " + std::string{bad})),
+               Contains("u.conf:8: Guest.availability_objective"));
+  }
+}
+
 TEST_CASE("security names a file, or is left out") {
   const auto with = [](const std::string& security) { return good + security; };
   const auto settings = Settings::parse(with("security { psk_file: \"/k\" }"), "u.conf");
