@@ -112,7 +112,13 @@ inline constexpr std::size_t inbox_datagrams = 1280;  ///< of a link, not yet lo
 inline constexpr std::size_t inbox_batch = 16;        ///< looked at per turn of its thread
 inline constexpr auto port_retry = 1ms;               ///< after a port had no free buffer
 inline constexpr auto ask_retry = 50ms;               ///< between questions where a host is
-inline constexpr std::size_t farewells = 64;          ///< of closed connections, said again
+inline constexpr auto ask_patience = 300ms;           ///< for an answer that bears the key
+inline constexpr std::size_t ticket_bytes = 16;       ///< that opens a place
+inline constexpr auto invitation_period = 4s;         ///< one is good for this long, or twice that
+inline constexpr std::size_t unvouched_connections = 4;  ///< half open, where hosts have a key
+inline constexpr std::size_t gone_answers = 20;          ///< to connections that are not known ...
+inline constexpr auto gone_period = 100ms;               ///< ... in this time
+inline constexpr std::size_t farewells = 64;             ///< of closed connections, said again
 
 // --- output
 inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
@@ -175,6 +181,7 @@ static_assert(ack_every_frames * 4 <= frames_in_flight, "acks come long before t
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
+static_assert(invitation_period > link_connect, "a ticket is good while its connection is made");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");

@@ -25,6 +25,9 @@ class Connection {
   /// Gives it to the thread that runs `io`; `events` must outlive the link's end. Once.
   [[nodiscard]] virtual std::shared_ptr<Link> start(asio::io_context& io, LinkEvents& events) = 0;
 
+  /// Whether the peer has shown already that it has the key; then it is limited elsewhere.
+  [[nodiscard]] virtual bool vouched() const { return false; }
+
   /// For the log: "192.0.2.7:40112".
   [[nodiscard]] virtual std::string peer() const = 0;
 };

@@ -18,16 +18,20 @@ void ConnectionPlace::settle() {
   table_.settle(key_);
 }
 
-std::unique_ptr<ConnectionPlace> ConnectionTable::open(const ConnectionKey& key) {
+std::size_t ConnectionTable::most_half_open(Opening opening) const {
+  return opening == Opening::unvouched ? unvouched_ : limits::greeting_connections;
+}
+
+std::unique_ptr<ConnectionPlace> ConnectionTable::open(const ConnectionKey& key, Opening opening) {
   const std::lock_guard lock{mutex_};
-  const bool half_open = key.side == HandshakeSide::server;
-  if (half_open && half_open_ >= limits::greeting_connections) return nullptr;
+  const bool counts = opening != Opening::ours;
+  if (counts && half_open(opening) >= most_half_open(opening)) return nullptr;
   // Twice what may come, for acks and probes: one peer must not take all of the device's memory.
   auto inbox = std::make_shared<DatagramInbox>(
       std::min(2 * std::max(room_, limits::channel_first_segments), limits::inbox_datagrams));
-  if (!entries_.try_emplace(key, Entry{inbox, half_open}).second) return nullptr;
-  half_open_ += half_open ? 1 : 0;
-  return std::make_unique<ConnectionPlace>(*this, key, std::move(inbox));
+  if (!entries_.try_emplace(key, Entry{inbox, opening, counts}).second) return nullptr;
+  half_open(opening) += counts ? 1 : 0;
+  return std::make_unique<ConnectionPlace>(*this, key, opening, std::move(inbox));
 }
 
 std::shared_ptr<DatagramInbox> ConnectionTable::find(const ConnectionKey& key) const {
@@ -47,13 +51,14 @@ std::optional<DatagramMachine::Farewell> ConnectionTable::farewell(const Connect
 void ConnectionTable::settle(const ConnectionKey& key) {
   const std::lock_guard lock{mutex_};
   const auto entry = entries_.find(key);
-  if (entry != entries_.end() && std::exchange(entry->second.half_open, false)) --half_open_;
+  if (entry == entries_.end() || !std::exchange(entry->second.half_open, false)) return;
+  --half_open(entry->second.opening);
 }
 
 void ConnectionTable::close(const ConnectionKey& key, DatagramMachine::Farewell farewell) {
   const std::lock_guard lock{mutex_};
   const auto entry = entries_.find(key);
-  if (entry->second.half_open) --half_open_;
+  if (entry->second.half_open) --half_open(entry->second.opening);
   entries_.erase(entry);
   if (farewell.empty()) return;
   if (farewells_.size() == limits::farewells) farewells_.pop_front();

@@ -25,17 +25,25 @@ struct ConnectionKey {
 
 class ConnectionTable;
 
+/// Where a connection comes from. Each kind has so many places while half open.
+enum class Opening : std::uint8_t {
+  ours,       ///< as many as we like
+  vouched,    ///< its sender has the key
+  unvouched,  ///< by anybody
+};
+
 /// A connection's place in the table; given up when destroyed. Any thread.
 class ConnectionPlace {
  public:
-  ConnectionPlace(ConnectionTable& table, const ConnectionKey& key,
+  ConnectionPlace(ConnectionTable& table, const ConnectionKey& key, Opening opening,
                   std::shared_ptr<DatagramInbox> inbox)
-      : table_{table}, key_{key}, inbox_{std::move(inbox)} {}
+      : table_{table}, key_{key}, opening_{opening}, inbox_{std::move(inbox)} {}
   ~ConnectionPlace();
   ConnectionPlace(const ConnectionPlace&) = delete;
   ConnectionPlace& operator=(const ConnectionPlace&) = delete;
 
   [[nodiscard]] const ConnectionKey& key() const { return key_; }
+  [[nodiscard]] bool vouched() const { return opening_ == Opening::vouched; }
   [[nodiscard]] DatagramInbox& inbox() { return *inbox_; }
   /// How many segments the peer may send ahead: all connections share what the port can take.
   [[nodiscard]] std::size_t room() const;
@@ -47,6 +55,7 @@ class ConnectionPlace {
  private:
   ConnectionTable& table_;
   ConnectionKey key_;
+  Opening opening_;
   std::shared_ptr<DatagramInbox> inbox_;
   DatagramMachine::Farewell farewell_;
 };
@@ -54,11 +63,11 @@ class ConnectionPlace {
 /// Thread-safe. Outlives its places.
 class ConnectionTable {
  public:
-  /// `room`: of the port.
-  explicit ConnectionTable(std::size_t room) : room_{room} {}
+  /// `room`: of the port. `unvouched`: so many of those may be half open.
+  ConnectionTable(std::size_t room, std::size_t unvouched) : room_{room}, unvouched_{unvouched} {}
 
-  /// nullptr: there is one already, or too many are half open (`server` ones are, at first).
-  [[nodiscard]] std::unique_ptr<ConnectionPlace> open(const ConnectionKey& key);
+  /// nullptr: there is one already, or too many of its kind are half open.
+  [[nodiscard]] std::unique_ptr<ConnectionPlace> open(const ConnectionKey& key, Opening opening);
   [[nodiscard]] std::shared_ptr<DatagramInbox> find(const ConnectionKey& key) const;
   [[nodiscard]] std::optional<DatagramMachine::Farewell> farewell(const ConnectionKey& key) const;
 
@@ -66,16 +75,22 @@ class ConnectionTable {
   friend class ConnectionPlace;
   struct Entry {
     std::shared_ptr<DatagramInbox> inbox;
+    Opening opening;
     bool half_open;
   };
+  [[nodiscard]] std::size_t& half_open(Opening opening) {
+    return half_open_.at(static_cast<std::size_t>(opening));
+  }
+  [[nodiscard]] std::size_t most_half_open(Opening opening) const;
   void settle(const ConnectionKey& key);
   void close(const ConnectionKey& key, DatagramMachine::Farewell farewell);
   [[nodiscard]] std::size_t room() const;
 
   const std::size_t room_;
+  const std::size_t unvouched_;
   mutable std::mutex mutex_;
   std::map<ConnectionKey, Entry> entries_;
-  std::size_t half_open_{};
+  std::array<std::size_t, 3> half_open_{};  ///< by Opening
   std::deque<std::pair<ConnectionKey, DatagramMachine::Farewell>> farewells_;
 };
 

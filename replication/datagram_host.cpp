@@ -10,6 +10,7 @@
 #include "config/log.hpp"
 #include "replication/checksum_records.hpp"
 #include "replication/datagram_link.hpp"
+#include "replication/little_endian.hpp"
 #include "replication/random_number.hpp"
 
 namespace understudy::replication {
@@ -33,6 +34,14 @@ bool genuine(const Packet& packet) {
 bool opens(const PacketHeader& header) {
   return header.kind == PacketKind::data && !header.answering && !header.sealed &&
          header.acked == SegmentNumber{} && header.newest == PacketNumber{};
+}
+
+/// Of this process.
+Voucher random_secret() {
+  Voucher secret{};
+  put(secret, 0, random_number());
+  put(secret, sizeof(std::uint64_t), random_number());
+  return secret;
 }
 
 }  // namespace
@@ -78,6 +87,10 @@ class DatagramHost::HostDialer final : public Dialer {
   void dial(Done done) override {
     end();
     attempt_ = std::make_shared<Attempt>(io_, std::move(done));
+    host_.expect(attempt_->id,
+                 [this, &io = io_, mine = std::weak_ptr{attempt_}](const Answer& answer) {
+                   asio::post(io, [this, mine, answer] { heard(mine, answer); });
+                 });
     ask();
   }
   void cancel() override { end(); }
@@ -88,8 +101,10 @@ class DatagramHost::HostDialer final : public Dialer {
     Done done;
     asio::steady_timer timer;
     ConnectionId id{random_number()};
-    TimePoint until{now() + limits::link_connect};
+    TimePoint begun{now()};
     int asked{};
+    std::optional<Answer> invitation{};
+    std::optional<HostAddress> doubtful{};  ///< who answered, and has not shown our key
   };
 
   void end() {
@@ -100,37 +115,58 @@ class DatagramHost::HostDialer final : public Dialer {
   void ask() {
     const auto known = host_.address_of(peer_);
     const bool there = known && attempt_->asked++ < asked_where_it_was;
-    const std::weak_ptr<Attempt> mine = attempt_;
-    host_.ask(attempt_->id, peer_, there ? *known : every_host,
-              [this, &io = io_, mine](const HostAddress& address) {
-                asio::post(io, [this, mine, address] { found(mine, address); });
-              });
+    if (const auto& invitation = attempt_->invitation) {
+      host_.knock(attempt_->id, *invitation);
+    } else {
+      host_.ask(attempt_->id, peer_, there ? *known : every_host);
+    }
     attempt_->timer.expires_after(limits::ask_retry);
-    attempt_->timer.async_wait([this, mine](const boost::system::error_code& cancelled) {
-      if (!cancelled && !mine.expired()) ask_again();
-    });
+    attempt_->timer.async_wait(
+        [this, mine = std::weak_ptr{attempt_}](const boost::system::error_code& cancelled) {
+          if (!cancelled && !mine.expired()) ask_again();
+        });
   }
 
   void ask_again() {
-    if (now() < attempt_->until) return ask();
+    const auto waited = now() - attempt_->begun;
+    // Nobody shows our key. Whoever answered may be the host, under another key or none, and a
+    // handshake will tell both; but one that had the key before is waited for.
+    if (attempt_->doubtful && !attempt_->invitation && waited >= limits::ask_patience &&
+        !host_.address_of(peer_)) {
+      return start(*attempt_->doubtful);
+    }
+    if (waited < limits::link_connect) return ask();
     const auto done = std::move(attempt_->done);
     end();
-    host_.remember(peer_, std::nullopt);
     done(fail(ErrorKind::unavailable,
               "host {} does not answer on the {} network of host {}; is understudyd running there, "
-              "with the same cluster name and {} configured, and are both on one network segment?",
+              "with the same cluster name, the same key and {} configured, and are both on one "
+              "network segment?",
               peer_, host_.name(), host_.plan_.host, host_.name()));
   }
 
   /// The weak pointer is dead when the attempt was cancelled, and this dialer may be gone, too.
-  void found(const std::weak_ptr<Attempt>& mine, const HostAddress& address) {
+  void heard(const std::weak_ptr<Attempt>& mine, const Answer& answer) {
     const auto attempt = mine.lock();
     if (!attempt || attempt != attempt_) return;
-    auto place = host_.table_.open({address, attempt->id, HandshakeSide::client});
+    if (!host_.keyed() || answer.kind == PacketKind::enter) {
+      host_.remember(peer_, answer.from);
+      return start(answer.from);
+    }
+    if (!answer.vouched) {
+      attempt->doubtful = answer.from;
+    } else if (!attempt->invitation) {
+      attempt->invitation = answer;
+      ask();
+    }
+  }
+
+  void start(const HostAddress& address) {
+    const auto attempt = attempt_;
+    auto place = host_.table_.open({address, attempt->id, HandshakeSide::client}, Opening::ours);
     if (!place) return;
     end();
     attempt->timer.cancel();
-    host_.remember(peer_, address);
     attempt->done(host_.connection(std::move(place)));
   }
 
@@ -140,7 +176,11 @@ class DatagramHost::HostDialer final : public Dialer {
   std::shared_ptr<Attempt> attempt_;
 };
 
-DatagramHost::DatagramHost(Plan plan) : plan_{std::move(plan)}, table_{plan_.port->receive_room()} {
+DatagramHost::DatagramHost(Plan plan)
+    : plan_{std::move(plan)},
+      invitations_{plan_.security.vouch, random_secret()},
+      table_{plan_.port->receive_room(),
+             keyed() ? limits::unvouched_connections : limits::greeting_connections} {
   plan_.port->start(*this);
 }
 
@@ -176,7 +216,10 @@ void DatagramHost::on_datagram(const HostAddress& from, DatagramPointer datagram
   if (!packet || from == plan_.port->address()) return;
   const auto& header = packet->header;
   if (header.kind == PacketKind::ask) return on_question(from, *packet);
-  if (header.kind == PacketKind::here) return on_answer(from, header);
+  if (header.kind == PacketKind::knock) return on_knock(from, *packet);
+  if (header.kind == PacketKind::here || header.kind == PacketKind::enter) {
+    return on_answer(from, *packet);
+  }
   const ConnectionKey key{from, header.connection,
                           header.answering ? HandshakeSide::client : HandshakeSide::server};
   if (const auto inbox = table_.find(key)) return inbox->push(std::move(datagram));
@@ -196,16 +239,39 @@ void DatagramHost::on_question(const HostAddress& from, const Packet& packet) {
     const std::lock_guard lock{mutex_};
     if (listener_ == nullptr) return;
   }
-  say(from, {.kind = PacketKind::here, .answering = true, .connection = packet.header.connection},
-      {});
+  const auto id = packet.header.connection;
+  const PacketHeader here{.kind = PacketKind::here, .answering = true, .connection = id};
+  if (!keyed()) return say(from, here, {});
+  say_vouched(from, here, invitations_.make(from, id, now()));
 }
 
-void DatagramHost::on_answer(const HostAddress& from, const PacketHeader& header) {
+/// Who knocks has the key, and has it now: there is a place for it whatever others do.
+void DatagramHost::on_knock(const HostAddress& from, const Packet& packet) {
+  const auto id = packet.header.connection;
+  const ConnectionKey key{from, id, HandshakeSide::server};
+  if (packet.header.answering || !shows_key(from, packet) ||
+      !invitations_.good(packet.payload, from, id, now()) || table_.farewell(key)) {
+    return;
+  }
+  if (!table_.find(key) && !offer(key, Opening::vouched, nullptr)) return;
+  say_vouched(from, {.kind = PacketKind::enter, .answering = true, .connection = id}, {});
+}
+
+void DatagramHost::on_answer(const HostAddress& from, const Packet& packet) {
+  const auto& header = packet.header;
   const std::lock_guard lock{mutex_};
   const auto found = questions_.find(header.connection);
-  if (found == questions_.end()) return;
-  found->second(from);
-  questions_.erase(found);
+  if (found == questions_.end() || !header.answering) return;
+  Answer answer{
+      .from = from, .kind = header.kind, .vouched = shows_key(from, packet), .ticket = {}};
+  if (keyed() && !answer.vouched) {
+    // Only the first: there may be thousands.
+    if (header.kind == PacketKind::enter || std::exchange(found->second.doubted, true)) return;
+  }
+  if (packet.payload.size() == answer.ticket.size()) {
+    std::ranges::copy(packet.payload, answer.ticket.begin());
+  }
+  found->second.heard(answer);
 }
 
 void DatagramHost::on_stranger(const ConnectionKey& key, DatagramPointer datagram,
@@ -221,8 +287,11 @@ void DatagramHost::on_stranger(const ConnectionKey& key, DatagramPointer datagra
     }
     return;
   }
-  if (header.sealed || !genuine(packet)) return;
-  if (opens(header)) return static_cast<void>(offer(key, std::move(datagram)));
+  if (header.sealed) return answer_forgotten(key, header);
+  if (!genuine(packet)) return;
+  if (opens(header)) {
+    return static_cast<void>(offer(key, Opening::unvouched, std::move(datagram)));
+  }
   // One that speaks of what it has heard speaks to the process that was here before us.
   const bool asks = header.kind == PacketKind::data || header.kind == PacketKind::probe;
   if (!asks || (header.acked == SegmentNumber{} && header.newest == PacketNumber{})) return;
@@ -234,15 +303,42 @@ void DatagramHost::on_stranger(const ConnectionKey& key, DatagramPointer datagra
       {});
 }
 
+/// Its keys went with the process that was here before us. Without our word the peer would find out
+/// by our silence.
+void DatagramHost::answer_forgotten(const ConnectionKey& key, const PacketHeader& header) {
+  const bool asks = header.kind == PacketKind::data || header.kind == PacketKind::probe;
+  if (!asks || !keyed() || !gone_answers_.spend(now())) return;
+  say_vouched(key.peer,
+              {.kind = PacketKind::gone, .answering = !header.answering, .connection = key.id}, {});
+}
+
 /// False: nobody listens, or too many are waiting to be heard.
-bool DatagramHost::offer(const ConnectionKey& key, DatagramPointer datagram) {
+bool DatagramHost::offer(const ConnectionKey& key, Opening opening, DatagramPointer datagram) {
   const std::lock_guard lock{mutex_};
   if (listener_ == nullptr) return false;
-  auto place = table_.open(key);
+  auto place = table_.open(key, opening);
   if (!place) return false;
-  place->inbox().push(std::move(datagram));
+  if (datagram) place->inbox().push(std::move(datagram));
   listener_->offer(connection(std::move(place)));
   return true;
+}
+
+bool DatagramHost::shows_key(const HostAddress& from, const Packet& packet) const {
+  return vouched(plan_.security.vouch, from, plan_.port->address(), packet);
+}
+
+void DatagramHost::say_vouched(const HostAddress& to, PacketHeader header,
+                               std::span<const std::byte> payload) {
+  auto buffer = plan_.port->allocate();
+  if (!buffer) return;
+  header.number = PacketNumber{1};
+  header.payload_bytes = static_cast<std::uint32_t>(payload.size());
+  const auto bytes = encode_packet_header(header);
+  const auto tag = voucher_of(plan_.security.vouch, plan_.port->address(), to, bytes, payload);
+  auto at = std::ranges::copy(bytes, buffer->bytes().begin()).out;
+  at = std::ranges::copy(payload, at).out;
+  std::ranges::copy(tag, at);
+  plan_.port->send(to, std::move(buffer), limits::datagram_overhead + payload.size());
 }
 
 void DatagramHost::say(const HostAddress& to, PacketHeader header, std::string_view payload) {
@@ -261,13 +357,17 @@ void DatagramHost::say(const HostAddress& to, PacketHeader header, std::string_v
 
 // --- who is where
 
-void DatagramHost::ask(ConnectionId id, const std::string& host, const HostAddress& where,
-                       Found found) {
-  {
-    const std::lock_guard lock{mutex_};
-    questions_[id] = std::move(found);
-  }
+void DatagramHost::expect(ConnectionId id, Heard heard) {
+  const std::lock_guard lock{mutex_};
+  questions_[id] = {std::move(heard), false};
+}
+
+void DatagramHost::ask(ConnectionId id, const std::string& host, const HostAddress& where) {
   say(where, {.kind = PacketKind::ask, .connection = id}, question(plan_.cluster, host));
+}
+
+void DatagramHost::knock(ConnectionId id, const Answer& invitation) {
+  say_vouched(invitation.from, {.kind = PacketKind::knock, .connection = id}, invitation.ticket);
 }
 
 void DatagramHost::forget_question(ConnectionId id) {
@@ -281,13 +381,9 @@ std::optional<HostAddress> DatagramHost::address_of(const std::string& host) con
   return known == addresses_.end() ? std::nullopt : std::optional{known->second};
 }
 
-void DatagramHost::remember(const std::string& host, std::optional<HostAddress> address) {
+void DatagramHost::remember(const std::string& host, const HostAddress& address) {
   const std::lock_guard lock{mutex_};
-  if (address) {
-    addresses_[host] = *address;
-  } else {
-    addresses_.erase(host);
-  }
+  addresses_[host] = address;
 }
 
 }  // namespace understudy::replication

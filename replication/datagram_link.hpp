@@ -29,6 +29,7 @@ class DatagramConnection final : public Connection {
   ~DatagramConnection() override;
 
   [[nodiscard]] std::shared_ptr<Link> start(asio::io_context& io, LinkEvents& events) override;
+  [[nodiscard]] bool vouched() const override { return place_->vouched(); }
   /// "02:00:00:00:00:01".
   [[nodiscard]] std::string peer() const override;
 

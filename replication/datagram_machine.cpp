@@ -41,10 +41,12 @@ HeaderBytes head_of(std::span<const std::byte> bytes) {
 LinkSecurity secured_by(std::shared_ptr<const Credentials> credentials) {
   if (!credentials) return {};
   return {
-      .handshake = [credentials = std::move(credentials)](
-                       HandshakeSide side) { return Handshake::begin(credentials, side); },
+      .handshake =
+          [credentials](HandshakeSide side) { return Handshake::begin(credentials, side); },
       .sealer = [](const TrafficSecret& secret) { return RecordSealer::create(secret); },
       .opener = [](const TrafficSecret& secret) { return RecordOpener::create(secret); },
+      .vouch =
+          [credentials](std::span<const std::byte> words) { return credentials->vouch(words); },
   };
 }
 
@@ -128,6 +130,13 @@ DatagramMachine::Farewell DatagramMachine::close() {
 
 // --- from the peer
 
+/// A peer that was started anew knows the cluster's key, but none of the connection's.
+bool DatagramMachine::peer_forgot(const Packet& packet) const {
+  return packet.header.connection == plan_.connection &&
+         packet.header.answering == (plan_.side == HandshakeSide::client) &&
+         vouched(plan_.security.vouch, plan_.peer, plan_.port.address(), packet);
+}
+
 DatagramMachine::Lane* DatagramMachine::lane_of(const PacketHeader& header, TimePoint at) {
   if (header.sealed) return sealed_.opener ? &sealed_ : nullptr;
   if (!clear_is_over()) return &clear_;
@@ -142,6 +151,10 @@ Result<std::optional<DatagramMachine::Frame>> DatagramMachine::on_datagram(Datag
   using Arrival = DatagramChannel::Arrival;
   const auto packet = decode_packet(datagram->bytes());
   if (!packet) return std::nullopt;
+  if (packet->header.kind == PacketKind::gone) {
+    if (!peer_forgot(*packet)) return std::nullopt;
+    return fail(ErrorKind::closed, "the peer does not know the connection: it was started anew");
+  }
   auto* lane = lane_of(packet->header, at);
   if (lane == nullptr) return std::nullopt;
   const auto arrival = lane->channel.classify(packet->header);

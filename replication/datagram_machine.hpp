@@ -16,6 +16,7 @@
 #include "replication/datagram_port.hpp"
 #include "replication/frame_assembler.hpp"
 #include "replication/security.hpp"
+#include "replication/vouching.hpp"
 
 namespace understudy::replication {
 
@@ -24,6 +25,7 @@ struct LinkSecurity {
   std::function<Result<std::unique_ptr<Handshake>>(HandshakeSide)> handshake;
   std::function<Result<std::unique_ptr<RecordSealer>>(const TrafficSecret&)> sealer;
   std::function<Result<std::unique_ptr<RecordOpener>>(const TrafficSecret&)> opener;
+  Vouch vouch{};
 };
 
 /// By the cluster's key; empty for no credentials.
@@ -95,6 +97,7 @@ class DatagramMachine {
   void flush(Lane& lane, TimePoint at);
   [[nodiscard]] std::size_t write(Lane& lane, const DatagramChannel::Outgoing& packet,
                                   std::span<std::byte> to) const;
+  [[nodiscard]] bool peer_forgot(const Packet& packet) const;
   [[nodiscard]] Lane* lane_of(const PacketHeader& header, TimePoint at);
   [[nodiscard]] Result<std::optional<Frame>> open_to_place(const Packet& packet, LinkEvents& events,
                                                            TimePoint at);

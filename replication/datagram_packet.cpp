@@ -48,8 +48,13 @@ bool fits_its_kind(const PacketHeader& header) {
     case PacketKind::ack: return header.payload_bytes <= limits::channel_segments / 8;
     case PacketKind::probe:
     case PacketKind::close: return header.payload_bytes == 0;
-    case PacketKind::ask:
-    case PacketKind::here: return !header.sealed;
+    case PacketKind::ask: return !header.sealed;
+    case PacketKind::here:
+      return !header.sealed &&
+             (header.payload_bytes == 0 || header.payload_bytes == limits::ticket_bytes);
+    case PacketKind::knock: return !header.sealed && header.payload_bytes == limits::ticket_bytes;
+    case PacketKind::enter:
+    case PacketKind::gone: return !header.sealed && header.payload_bytes == 0;
   }
   return false;
 }

@@ -33,7 +33,10 @@ enum class PacketKind : std::uint8_t {
   probe = 3,  ///< asks for an ack now
   close = 4,  ///< the connection is over
   ask = 5,    ///< to every host: who is this? Payload: cluster and host, a zero between
-  here = 6,   ///< that is me
+  here = 6,   ///< that is me; payload, where hosts have a key: a ticket to knock with
+  knock = 7,  ///< payload: the ticket
+  enter = 8,  ///< to who knocked: there is a place for the connection
+  gone = 9,   ///< of a connection that is under keys: this host does not know it (any more)
 };
 
 struct PacketHeader {

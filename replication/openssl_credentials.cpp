@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/hmac.h>
 
+#include "config/assert.hpp"
 #include "config/unique_fd.hpp"
 
 namespace understudy::replication {
@@ -19,6 +21,7 @@ namespace {
 
 constexpr std::string_view identity = "understudy";
 constexpr std::string_view psk_label = "understudy replication key, version 1";
+constexpr std::string_view vouching_label = "understudy replication, vouching, version 1";
 /// TLS_AES_256_GCM_SHA384.
 constexpr std::array<unsigned char, 2> suite_number{0x13, 0x02};
 constexpr auto suite_name = "TLS_AES_256_GCM_SHA384";
@@ -84,6 +87,22 @@ Result<KeyFile> read_key(const std::string& file) {
   return key;
 }
 
+/// The file's key is used for nothing but this: each use gets a key of its own, and another
+/// protocol or version may take another label.
+Result<OpensslCredentials::Psk> derive(std::span<const std::byte> shared_key,
+                                       std::string_view label) {
+  OpensslCredentials::Psk key{};
+  unsigned int bytes = 0;
+  // SAFETY: OpenSSL wants bytes under another name.
+  if (HMAC(EVP_sha384(), shared_key.data(), static_cast<int>(shared_key.size()),
+           reinterpret_cast<const unsigned char*>(label.data()), label.size(), key.data(),
+           &bytes) == nullptr ||
+      bytes != key.size()) {
+    return fail_openssl("deriving the links' key");
+  }
+  return key;
+}
+
 const OpensslCredentials& credentials_of(SSL* ssl) {
   return *static_cast<const OpensslCredentials*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
 }
@@ -131,27 +150,28 @@ Result<std::shared_ptr<const Credentials>> OpensslCredentials::create(
     std::span<const std::byte> shared_key) {
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   const std::shared_ptr<OpensslCredentials> credentials{new OpensslCredentials};
-  UNDERSTUDY_CHECK(credentials->derive_psk(shared_key));
+  UNDERSTUDY_TRY(credentials->psk_, derive(shared_key, psk_label));
+  UNDERSTUDY_TRY(credentials->vouching_key_, derive(shared_key, vouching_label));
   UNDERSTUDY_CHECK(credentials->make_context());
   return credentials;
 }
 
 OpensslCredentials::~OpensslCredentials() {
   OPENSSL_cleanse(psk_.data(), psk_.size());
+  OPENSSL_cleanse(vouching_key_.data(), vouching_key_.size());
 }
 
-/// The file's key is used for nothing but this: TLS gets a key of the right length, and another
-/// protocol or version may take another label.
-Result<> OpensslCredentials::derive_psk(std::span<const std::byte> shared_key) {
-  // SAFETY: OpenSSL wants bytes under another name.
-  const auto* label = reinterpret_cast<const unsigned char*>(psk_label.data());
+Voucher OpensslCredentials::vouch(std::span<const std::byte> words) const {
+  Psk whole{};
   unsigned int bytes = 0;
-  if (HMAC(EVP_sha384(), shared_key.data(), static_cast<int>(shared_key.size()), label,
-           psk_label.size(), psk_.data(), &bytes) == nullptr ||
-      bytes != psk_.size()) {
-    return fail_openssl("deriving the links' key");
-  }
-  return {};
+  // SAFETY: OpenSSL wants bytes under another name.
+  const auto* made = HMAC(EVP_sha384(), vouching_key_.data(), psk_bytes,
+                          reinterpret_cast<const unsigned char*>(words.data()), words.size(),
+                          whole.data(), &bytes);
+  UNDERSTUDY_ASSERT(made != nullptr && bytes == whole.size(), "a hash that was used before works");
+  Voucher voucher;
+  std::memcpy(voucher.data(), whole.data(), voucher.size());
+  return voucher;
 }
 
 Result<> OpensslCredentials::make_context() {

@@ -40,16 +40,18 @@ class OpensslCredentials final : public Credentials {
   OpensslCredentials(const OpensslCredentials&) = delete;
   OpensslCredentials& operator=(const OpensslCredentials&) = delete;
 
+  [[nodiscard]] Voucher vouch(std::span<const std::byte> words) const override;
+
   [[nodiscard]] SSL_CTX* context() const { return context_.get(); }
   /// The key as a session to be resumed, which is what TLS 1.3 takes an external key for.
   [[nodiscard]] Openssl<SSL_SESSION, SSL_SESSION_free> session(SSL* ssl) const;
 
  private:
   OpensslCredentials() = default;
-  [[nodiscard]] Result<> derive_psk(std::span<const std::byte> shared_key);
   [[nodiscard]] Result<> make_context();
 
   Psk psk_{};
+  Psk vouching_key_{};
   Openssl<SSL_CTX, SSL_CTX_free> context_;
 };
 

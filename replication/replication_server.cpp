@@ -81,18 +81,20 @@ Result<> Server::open(const Endpoint& at) {
 }
 
 void Server::greet(std::unique_ptr<Connection> connection) {
-  // Too many that say nothing: this one is dropped, and may come again when those are.
-  if (greeting_ == limits::greeting_connections) {
+  // Too many that say nothing: this one is dropped, and may come again when those are. They must
+  // not stand in the way of those who have the key.
+  const bool counts = !connection->vouched();
+  if (counts && greeting_ == limits::greeting_connections) {
     return refusals_.refused(connection->peer(),
                              fmt::format("{} others have not said hello yet", greeting_));
   }
-  ++greeting_;
+  greeting_ += counts ? 1 : 0;
   Greeter::start(io_, std::move(connection),
                  {.cluster = cluster_,
                   .name = this_host_,
                   .refusals = refusals_,
                   .decide = [this](SessionId id, const Hello& hello) { return decide(id, hello); },
-                  .gone = [this] { --greeting_; }});
+                  .gone = [this, counts] { greeting_ -= counts ? 1 : 0; }});
 }
 
 Result<Greeter::Take> Server::decide(SessionId id, const Hello& hello) {

@@ -27,6 +27,9 @@ struct SessionKeys {
   TrafficSecret theirs;
 };
 
+/// What only those with the key can say of some words.
+using Voucher = std::array<std::byte, 16>;
+
 /// The host's key, read once. Shared by all links; thread-safe.
 class Credentials {
  public:
@@ -34,6 +37,9 @@ class Credentials {
   /// owner only. Errors name the file and the remedy.
   [[nodiscard]] static Result<std::shared_ptr<const Credentials>> load(const std::string& file);
   virtual ~Credentials() = default;
+
+  /// HMAC-SHA384 under a key of its own, cut to 16 bytes.
+  [[nodiscard]] virtual Voucher vouch(std::span<const std::byte> words) const = 0;
 };
 
 enum class HandshakeSide : std::uint8_t { client, server };

@@ -32,7 +32,7 @@ PROGRESS_SECONDS = 10
 TAIL_LINES = 60
 
 HELP = """\
-tests/run [SUITE...] [--preset P] [-k PATTERN] [--seconds N]
+tests/run [SUITE...] [--preset P] [-k PATTERN] [--link L] [--seconds N]
 
 Installs what is missing, builds, runs the tests and prints a summary; exits 0 only if nothing failed.
 
@@ -51,6 +51,8 @@ suites  unit          Catch2 tests of the modules
 --preset P    release, asan or tsan, for unit; default release
 -k PATTERN    only tests whose name matches: a regular expression for C++ tests, a part of the file's
               or the test's name for Python tests, of the program's name for fuzz
+--link L      tcp or dpdk: by what checkpoints (and with dpdk the guests' packets, too) travel in
+              `integration`; default TCP, and DPDK in the tests that are about it
 --seconds N   for each program of fuzz; default 20
 
 A test that cannot run here counts as skipped, and says why.
@@ -334,6 +336,7 @@ def main() -> int:
     options.add_argument("suites", nargs="*", metavar="SUITE")
     options.add_argument("--preset", choices=["release", "asan", "tsan"])
     options.add_argument("-k", dest="pattern")
+    options.add_argument("--link", choices=["tcp", "dpdk"])
     options.add_argument("--seconds", type=int, default=FUZZ_SECONDS)
     options.add_argument("-h", "--help", action="store_true")
     chosen = options.parse_args()
@@ -344,6 +347,9 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # also where a shell had them ignored
+    if chosen.link:  # the lab's defaults
+        os.environ |= {"UNDERSTUDY_LINK": chosen.link,
+                       "UNDERSTUDY_UPLINK": "dpdk" if chosen.link == "dpdk" else "tap"}
     runner = Runner(chosen.pattern)
     begin = time.monotonic()
     try:

@@ -10,11 +10,9 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import random
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 
-from labkit import kill_story, story  # noqa: E402
+from labkit import kill_story, machine, story  # noqa: E402
 from labkit.hosts import GUEST, Hosts  # noqa: E402
 from labkit.plan import LabError  # noqa: E402
 from labkit.progress import Progress  # noqa: E402
@@ -42,15 +40,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--output", type=Path, default=REPOSITORY / "build/bench.json")
     return parser.parse_args()
-
-
-def machine() -> dict:
-    """What the numbers were measured on."""
-    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo")
-                  if line.startswith("model name")), platform.machine())
-    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True,
-                          check=False).stdout.split("\n")[0]
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "qemu": qemu}
 
 
 def measure_pgbench(hosts: Hosts, options, directory: Path, progress: Progress) -> dict:
@@ -173,9 +162,7 @@ def main() -> int:
     options = parse_arguments()
     interruption.install()  # a time limit must not leave the lab behind
     progress = Progress(sys.stdout.isatty())
-    here = machine()
-    print(f"seed {options.seed}; {here['cpu']}, {here['cores']} cores, Linux {here['kernel']},"
-          f" {here['qemu']}")
+    print(f"seed {options.seed}; {machine.line()}")
     try:
         numbers = measure(options, progress)
     except (story.StoryError, LabError) as error:
@@ -186,7 +173,7 @@ def main() -> int:
         return 130
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(
-        {"machine": here, "seed": options.seed, "memory_mib": options.memory,
+        {"machine": machine.describe(), "seed": options.seed, "memory_mib": options.memory,
          "encrypted": not options.clear, **numbers}, indent=2)
         + "\n")
     print(f"\n{table(numbers)}\n\n  {options.output}; accelerator {numbers['accelerator']}")

@@ -24,10 +24,17 @@ class SlowLinkTest(LabCase):
     def setUp(self):
         self.addCleanup(self.full_speed)
 
+    def cables(self) -> list[tuple[str, str]]:
+        """Where the checkpoints between a and b leave, each way. Datagrams pass by host a's own queue
+        (AF_PACKET), so theirs are shaped in the switch."""
+        if self.hosts.lab.plan.link == "dpdk":
+            return [("switch", "re-b"), ("switch", "re-a")]
+        return [("a", "cl0"), ("switch", "cl-a")]
+
     def slow_down(self):
         """Limits the checkpoints between a and b; Corosync keeps a class of its own, as one who
         builds a cluster over a narrow link must see to, or the test would try Corosync instead."""
-        for place, device in (("a", "cl0"), ("switch", "cl-a")):
+        for place, device in self.cables():
             tc = ["ip", "netns", "exec", self.hosts.lab.plan.namespace(place), "tc"]
             run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "10")
             run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:10", "htb",
@@ -38,7 +45,7 @@ class SlowLinkTest(LabCase):
                 "match", "ip", "protocol", "17", "0xff", "flowid", "1:20")
 
     def full_speed(self):
-        for place, device in (("a", "cl0"), ("switch", "cl-a")):
+        for place, device in self.cables():
             namespace = self.hosts.lab.plan.namespace(place)
             run("ip", "netns", "exec", namespace, "tc", "qdisc", "del", "dev", device, "root",
                 check=False)

@@ -56,7 +56,8 @@ Faults
     freeze HOST                       SIGSTOP to all its processes
     thaw [HOST]                       SIGCONT to the host's, or to every host's
     cut X [Y] [--one-way]             nothing passes between X and Y (X and everyone) on the cluster
-        [--network cluster|guest|all] and replication networks; --one-way: only from X to Y. Y may be `client`
+        [--network NETWORK] and replication networks, or on `replication`, `guest` or `all`;
+                                      --one-way: only from X to Y. Y may be `client`
     heal                              takes back every cut
     link HOST --rate RATE             limits the host's cluster cable, like 200mbit; `off` lifts it
 
@@ -111,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     command("freeze", host)
     command("thaw", arg("host", nargs="?"))
     command("cut", arg("source"), arg("target", nargs="?"), arg("--one-way", action="store_true"),
-            arg("--network", choices=["cluster", "guest", "all"], default="cluster"))
+            arg("--network", choices=["cluster", "replication", "guest", "all"], default="cluster"))
     command("heal")
     command("link", host, arg("--rate", required=True))
     command("help")

@@ -14,7 +14,9 @@ from .shell import run
 
 RATE = re.compile(r"[1-9][0-9]*(kbit|mbit|gbit)")
 # Checkpoints travel on the cluster network or on their own: a cut of the first takes both.
-PORTS = {"cluster": ("cl", "re"), "guest": ("gu",), "all": ("cl", "re", "gu")}
+PORTS = {"cluster": ("cl", "re"), "replication": ("re",), "guest": ("gu",),
+         "all": ("cl", "re", "gu")}
+INTRUDER = "intruder"
 
 
 class Network:
@@ -56,6 +58,15 @@ class Network:
         rules = [f"add rule bridge lab cut iifname {port}-{x} oifname {port}-{y} counter drop"
                  for port in PORTS[network] for x, y in pairs]
         run("ip", "netns", "exec", self.switch, "nft", "; ".join(rules))
+
+    def plug_in(self) -> str:
+        """A stranger on the replication network, which is a hub from now on: he hears all. Returns the
+        network namespace where he lives; it goes with the lab."""
+        namespaces.create(self.plan.namespace(INTRUDER))
+        self._cable(f"re-{INTRUDER}", REPLICATION_BRIDGE, INTRUDER, "eth0", REPLICATION_MTU)
+        self._inside(INTRUDER, "link", "set", "eth0", "up")
+        self._ip("link", "set", REPLICATION_BRIDGE, "type", "bridge", "ageing_time", "0")
+        return self.plan.namespace(INTRUDER)
 
     def heal(self) -> None:
         """Takes back every cut. Cables of dead hosts stay down."""

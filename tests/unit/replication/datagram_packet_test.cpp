@@ -51,7 +51,7 @@ TEST_CASE("what is no packet is not decoded") {
     bytes[4] = std::byte{2};
   }
   SECTION("an unknown kind") {
-    bytes[5] = std::byte{7};
+    bytes[5] = std::byte{10};
   }
   SECTION("an unknown flag") {
     bytes[6] |= std::byte{32};

@@ -163,8 +163,9 @@ TEST_CASE("a backup that stops is noticed at once") {
 
 TEST_CASE("a backup that was restarted is noticed at once") {
   MemoryNetwork network;
-  auto far = make_host(network, "b");
-  const auto near = make_host(network, "a");
+  const auto security = secured_by(GENERATE(in_clear(), with_key()));
+  auto far = make_host(network, "b", security);
+  const auto near = make_host(network, "a", security);
   auto backup = std::make_unique<Backup>(far);
   FakePrimary primary;
   const auto sender = open_from(near, primary);
@@ -175,7 +176,7 @@ TEST_CASE("a backup that was restarted is noticed at once") {
   backup.reset();
   far.reset();
   network.cut = false;
-  far = make_host(network, "b");
+  far = make_host(network, "b", security);
   const auto before = now();
   Backup restarted{far};
   REQUIRE(primary.wait_lost());
@@ -206,17 +207,21 @@ TEST_CASE("a request that takes for ever over datagrams can be ended") {
 }
 
 TEST_CASE("strangers are heard, but not too many at once") {
-  ConnectionTable table{48};
+  ConnectionTable table{48, 4};
   std::vector<std::unique_ptr<ConnectionPlace>> places;
-  const auto open = [&](std::uint64_t id) {
-    return table.open({{}, ConnectionId{id}, HandshakeSide::server});
+  const auto opening = GENERATE(Opening::vouched, Opening::unvouched);
+  const auto open = [&](std::uint64_t id, std::optional<Opening> other = std::nullopt) {
+    return table.open({{}, ConnectionId{id}, HandshakeSide::server}, other.value_or(opening));
   };
-  for (std::uint64_t id = 1; id <= limits::greeting_connections; ++id) {
+  const std::size_t most = opening == Opening::vouched ? limits::greeting_connections : 4;
+  for (std::uint64_t id = 1; id <= most; ++id) {
     places.push_back(open(id));
     REQUIRE(places.back());
   }
   CHECK_FALSE(open(1000));
-  CHECK(places[0]->room() == limits::channel_room_min);
+  CHECK(open(1001, opening == Opening::vouched ? Opening::unvouched : Opening::vouched));
+  CHECK(open(1002, Opening::ours));
+  CHECK(places[0]->room() == std::max(48 / most, limits::channel_room_min));
   places[0]->settle();
   CHECK(open(1000));
   places[1]->set_farewell({{std::byte{1}}});
