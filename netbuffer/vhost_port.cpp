@@ -106,13 +106,14 @@ class VhostPort final : public GuestPort {
   void disconnected();
   [[nodiscard]] bool started(int device);
   void stopped();
-  void before_remapping();
+  void before_mapping(int device, const MemoryMessage& message);
   void look_at_mappings(int device);
 
  private:
   [[nodiscard]] Result<> prepare();
   [[nodiscard]] Result<> serve(const std::string& path);
   [[nodiscard]] bool watch_kicks();
+  void forget_mappings();
   std::size_t take();
   void offer();
   void wake() const { ::eventfd_write(wake_.get(), 1); }
@@ -139,6 +140,7 @@ class VhostPort final : public GuestPort {
 
 using MemoryTable = std::unique_ptr<rte_vhost_memory, decltype(&::free)>;
 
+/// Only of a device that has one: the library does not check.
 MemoryTable memory_of(int device) {
   rte_vhost_memory* table{};
   ::rte_vhost_get_mem_table(device, &table);
@@ -180,8 +182,8 @@ int with_port(int device, Work work) {
 
 rte_vhost_msg_result before_message(int device, void* message) {
   const auto& header = *static_cast<const MemoryMessage*>(message);
-  if (header.request == set_mem_table && would_remap(device, header)) {
-    with_port(device, [](VhostPort& port) { return port.before_remapping(), true; });
+  if (header.request == set_mem_table) {
+    with_port(device, [&](VhostPort& port) { return port.before_mapping(device, header), true; });
   }
   return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
@@ -324,7 +326,7 @@ bool VhostPort::connected(int device) {
 
 void VhostPort::disconnected() {
   stopped();
-  before_remapping();
+  forget_mappings();
   const std::lock_guard lock{mutex_};
   lost_ = true;
   wake();
@@ -373,7 +375,11 @@ void VhostPort::stopped() {
   device_.reset();
 }
 
-void VhostPort::before_remapping() {
+void VhostPort::before_mapping(int device, const MemoryMessage& message) {
+  if (!mapped_.empty() && would_remap(device, message)) forget_mappings();
+}
+
+void VhostPort::forget_mappings() {
   mappings_->before_change(this);
   mapped_.clear();
 }
