@@ -126,7 +126,10 @@ inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the co
 inline constexpr std::size_t announcements = 5;      ///< RARP frames after a promotion
 inline constexpr std::size_t nic_socket_bytes = 1U << 20U;  ///< each way between QEMU and us
 inline constexpr std::size_t nic_read_bytes = 256U << 10U;  ///< taken from a NIC's socket at once
-inline constexpr std::size_t ingress_batch = 64;   ///< frames for a guest per turn of its thread
+inline constexpr std::size_t ingress_batch = 64;  ///< frames for a guest per turn of its thread
+/// Of a guest whose NIC uses vhost-user: a longer one is dropped. The most that an mbuf holds.
+inline constexpr std::size_t vhost_frame_bytes = 65'407;
+inline constexpr std::size_t vhost_frames = 64;    ///< taken from a guest, not yet in its queue
 inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
 
 // --- who may run
@@ -188,6 +191,7 @@ static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut 
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
 static_assert(invitation_period > link_connect, "a ticket is good while its connection is made");
+static_assert(vhost_frame_bytes <= packet_bytes, "the queue takes any frame");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");

@@ -135,6 +135,11 @@ void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std
     nic.complain("mac", fmt::format("'{}' is not a station's address; write it like {}",
                                     value.mac(), derived_mac(guest, number)));
   }
+  if (value.backend() == config::VHOST_USER && !value.model().starts_with("virtio-net-pci")) {
+    nic.complain("backend", fmt::format("VHOST_USER is for virtio-net-pci, not for {}; change the "
+                                        "model, or leave the backend out",
+                                        value.model()));
+  }
   if (!value.device().empty()) return examine_nic_device(nic);
   if (value.bridge().empty() || value.bridge().size() >= limits::interface_name_bytes) {
     nic.complain("bridge", "name the host's bridge that carries this network (at most 15 letters)");

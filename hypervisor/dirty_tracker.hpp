@@ -4,9 +4,9 @@
 //
 // What it sees: every write through the process's own page tables, by its threads or by the kernel
 // on their behalf. What it does not see: writes through another process's mapping of the same
-// memory, and DMA into pages that were pinned before the last scan (O_DIRECT reads into guest RAM);
-// the machine's adapter must not use either. Sources: ioctl_userfaultfd(2), pagemap.rst of
-// Linux 6.7.
+// memory (own_writes.hpp has ours), and DMA into pages that were pinned before the last scan
+// (O_DIRECT reads into guest RAM); the machine's adapter must not use either. Sources:
+// ioctl_userfaultfd(2), pagemap.rst of Linux 6.7.
 #pragma once
 
 #include <cstdint>

@@ -41,6 +41,22 @@ void add_console(Words& words, const config::Guest& guest) {
   append(words, {"-chardev", target, "-serial", "chardev:console"});
 }
 
+void add_nic(Words& words, const config::Guest& guest, std::size_t number, int descriptor) {
+  const auto& nic = guest.nic(static_cast<int>(number));
+  auto device = fmt::format("{0},id=nic{1},netdev=net{1},mac={2}", nic.model(), number, nic.mac());
+  if (nic.backend() == config::VHOST_USER) {
+    append(words,
+           {"-chardev", fmt::format("socket,id=vhost{},path=/proc/self/fd/{}", number, descriptor),
+            "-netdev", fmt::format("vhost-user,id=net{0},chardev=vhost{0}", number)});
+    // QEMU 7.2 crashes under TCG when it hands MSI-X vectors to a vhost backend.
+    if (guest.accelerator() == config::TCG) device += ",vectors=0";
+  } else {
+    append(words, {"-netdev", fmt::format("stream,id=net{},server=off,addr.type=fd,addr.str={}",
+                                          number, descriptor)});
+  }
+  append(words, {"-device", device});
+}
+
 }  // namespace
 
 Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptors& descriptors) {
@@ -58,12 +74,7 @@ Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptor
   add_console(words, guest);
   append(words, {"-vga", guest.display() == config::VGA ? "std" : "none"});
   for (std::size_t i = 0; i < descriptors.nics.size(); ++i) {
-    const auto& nic = guest.nic(static_cast<int>(i));
-    append(
-        words,
-        {"-netdev",
-         fmt::format("stream,id=net{},server=off,addr.type=fd,addr.str={}", i, descriptors.nics[i]),
-         "-device", fmt::format("{},id=nic{},netdev=net{},mac={}", nic.model(), i, i, nic.mac())});
+    add_nic(words, guest, i, descriptors.nics[i]);
   }
   add_boot(words, guest.boot());
   if (start == Start::incoming) {

@@ -17,7 +17,8 @@ inline constexpr const char* qemu_program = "qemu-system-x86_64";
 struct QemuDescriptors {
   int ram;                ///< memfd of main RAM
   int monitor;            ///< stream socket
-  std::vector<int> nics;  ///< stream sockets, one per NIC of the guest
+  std::vector<int> nics;  ///< one per NIC of the guest: a stream socket, or with VHOST_USER an
+                          ///< O_PATH descriptor of the socket on which the backend listens
 };
 
 enum class Start : std::uint8_t {

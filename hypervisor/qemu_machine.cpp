@@ -73,6 +73,7 @@ struct QemuMachine::Parts {
   ShimClient shim;
   ChildProcess child;
   QmpClient qmp;
+  std::shared_ptr<OwnWrites> own_writes;
 };
 
 QemuMachine::QemuMachine(Parts parts)
@@ -84,6 +85,7 @@ QemuMachine::QemuMachine(Parts parts)
       shim_{std::move(parts.shim)},
       child_{std::move(parts.child)},
       qmp_{std::move(parts.qmp)},
+      own_writes_{std::move(parts.own_writes)},
       scratch_(piece_bytes) {
   qmp_.on_event([this](const qmp::Event& event) {
     if (event.name == "RESUME") running_ = true;
@@ -109,6 +111,10 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
 
   UNDERSTUDY_TRY(const auto library, ShimClient::library());
   UNDERSTUDY_TRY(auto ram, memory_file("guest-ram", std::uint64_t{guest.memory_mib()} << 20U));
+  if (wiring.own_writes) {
+    UNDERSTUDY_CHECK(
+        wiring.own_writes->belong_to(ram.get(), std::uint64_t{guest.memory_mib()} << 20U));
+  }
   UNDERSTUDY_TRY(auto device_file, memory_file("device-state", 0));
   UNDERSTUDY_TRY(auto monitor, socket_pair());
   UNDERSTUDY_TRY(auto incoming, socket_pair());
@@ -135,9 +141,10 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
   }
 
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<QemuMachine> machine{new QemuMachine{
-      {std::move(guest), std::move(ram), std::move(device_file), std::move(incoming.ours),
-       incoming.theirs.get(), std::move(shim.ours), std::move(*child), std::move(*qmp)}}};
+  std::unique_ptr<QemuMachine> machine{
+      new QemuMachine{{std::move(guest), std::move(ram), std::move(device_file),
+                       std::move(incoming.ours), incoming.theirs.get(), std::move(shim.ours),
+                       std::move(*child), std::move(*qmp), std::move(wiring.own_writes)}}};
   machine->fingerprint_.boot_digests = std::move(digests);
   if (auto learned = machine->learn(); !learned) {
     return fail(with_complaints(learned.error(), machine->child_));
@@ -203,6 +210,7 @@ Result<> QemuMachine::track() {
   for (std::size_t i = 0; i < addresses_.size(); ++i) {
     UNDERSTUDY_CHECK(tracker_->watch(addresses_[i], layout_.blocks()[i].max_bytes));
   }
+  if (own_writes_) UNDERSTUDY_CHECK(own_writes_->track());
   everything_is_dirty_ = true;
   return {};
 }
@@ -239,7 +247,10 @@ Result<> QemuMachine::harvest(const PageSink& sink, std::uint64_t max_pages) {
     };
     UNDERSTUDY_CHECK(tracker_->harvest(addresses_[block], about.max_bytes, max_pages, visit));
   }
-  return {};
+  if (!own_writes_) return {};
+  return own_writes_->harvest(max_pages, [&](std::uint64_t offset, std::uint64_t size) {
+    return yield(0, offset, size, sink);
+  });
 }
 
 /// Main RAM: the pages that its file holds, whether QEMU has them mapped or not (after a promotion

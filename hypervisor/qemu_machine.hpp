@@ -16,6 +16,7 @@
 #include "hypervisor/fingerprint.hpp"
 #include "hypervisor/incoming_stream.hpp"
 #include "hypervisor/machine.hpp"
+#include "hypervisor/own_writes.hpp"
 #include "hypervisor/qemu_command.hpp"
 #include "hypervisor/qmp_client.hpp"
 #include "hypervisor/ram_blocks.hpp"
@@ -28,9 +29,10 @@ enum class MachineEvent : std::uint8_t { powered_off, reset, panicked, gone };
 
 class QemuMachine final : public ActiveMachine, public StandbyMachine {
  public:
-  /// Everything that a QEMU needs from outside. The sockets are QEMU's ends.
+  /// Everything that a QEMU needs from outside.
   struct Wiring {
-    std::vector<UniqueFd> nics;
+    std::vector<UniqueFd> nics;             ///< as QemuDescriptors has them
+    std::shared_ptr<OwnWrites> own_writes;  ///< where a NIC's backend writes; null: none does
   };
 
   /// Spawns QEMU, with the guest not yet running. On return `guest` is resolved: accelerator and
@@ -106,6 +108,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
       addresses_;  ///< of the blocks in QEMU's address space; active machine only
   Mapping image_;  ///< main RAM shared with QEMU, the rest ours alone
   std::optional<DirtyTracker> tracker_;
+  std::shared_ptr<OwnWrites> own_writes_;
   bool everything_is_dirty_{};
   bool resizable_block_written_{};
   std::vector<std::byte> scratch_;

@@ -2,7 +2,6 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -46,29 +45,7 @@ void signal(int eventfd) {
   [[maybe_unused]] const auto put = ::write(eventfd, &one, sizeof one);
 }
 
-/// Buffers larger than net.core.wmem_max need CAP_NET_ADMIN; smaller ones still work.
-void enlarge_buffers(int fd) {
-  const int size = limits::nic_socket_bytes;
-  for (const auto& [forced, asked] :
-       {std::pair{SO_SNDBUFFORCE, SO_SNDBUF}, std::pair{SO_RCVBUFFORCE, SO_RCVBUF}}) {
-    if (::setsockopt(fd, SOL_SOCKET, forced, &size, sizeof size) != 0) {
-      ::setsockopt(fd, SOL_SOCKET, asked, &size, sizeof size);
-    }
-  }
-}
-
 }  // namespace
-
-Result<std::pair<UniqueFd, UniqueFd>> connect_nic() {
-  std::array<int, 2> fds{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
-    return fail_errno("socketpair for a guest's NIC");
-  }
-  auto ends = std::pair{UniqueFd{fds[0]}, UniqueFd{fds[1]}};
-  enlarge_buffers(ends.first.get());
-  enlarge_buffers(ends.second.get());
-  return ends;
-}
 
 /// A NIC and what epoll watches for it now.
 struct GuestNetwork::Watched {
@@ -213,15 +190,15 @@ void GuestNetwork::watch(std::size_t index) {
     epoll_event event{};
     event.events = wanted.value_or(0);
     event.data.u64 = token;
-    const int changed =
-        ::epoll_ctl(epoll_.get(), wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, &event);
+    const int change_it = !wanted ? EPOLL_CTL_DEL : current ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    const int changed = ::epoll_ctl(epoll_.get(), change_it, fd, &event);
     UNDERSTUDY_ASSERT(changed == 0, "what was added to epoll can be changed");
     current = wanted;
   };
   change(nic.path.guest_fd(), guest_token(index), nic.guest_interest,
          nic.path.guest_interest(state_));
   change(nic.path.uplink_fd(), uplink_token(index), nic.uplink_interest,
-         nic.path.uplink_interest());
+         nic.path.uplink_interest(state_));
 }
 
 /// After a verb on the caller's thread: epoll and the thread learn what has changed.

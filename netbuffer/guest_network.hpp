@@ -1,10 +1,10 @@
 // A guest's NICs behind one gate: output commit for a running guest, silence for a standby.
 //
-//     QEMU -- stream socket --> egress queue --- release/open ---> uplink   (all NICs alike)
+//     QEMU -- guest's port ---> egress queue --- release/open ---> uplink   (all NICs alike)
 //          <------------------- at once, unless closed -----------
 //
 // One thread moves packets; it sleeps in epoll. The gate's verbs work on the caller's thread under
-// the same lock: when `seal` returns, the sockets have been drained; when `release` returns, the
+// the same lock: when `seal` returns, the ports have been drained; when `release` returns, the
 // packets have been handed to the network; when `close` returns, none will be.
 #pragma once
 
@@ -14,11 +14,11 @@
 #include <mutex>
 #include <optional>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "config/result.hpp"
 #include "config/unique_fd.hpp"
+#include "netbuffer/guest_port.hpp"
 #include "netbuffer/hold_times.hpp"
 #include "netbuffer/mac_address.hpp"
 #include "netbuffer/nic_path.hpp"
@@ -28,7 +28,7 @@
 namespace understudy::netbuffer {
 
 struct GuestNic {
-  UniqueFd guest;  ///< our end of QEMU's stream socket
+  std::unique_ptr<GuestPort> guest;
   MacAddress mac;  ///< the guest's
   std::unique_ptr<Uplink> uplink;
 };
@@ -38,14 +38,10 @@ struct GuestNic {
 struct GuestNetworkEvents {
   /// While holding: the running epoch, the one after `sealed`, holds its first packet.
   std::function<void(Epoch sealed)> on_output;
-  /// Once: a NIC's socket ended (QEMU died) or carries rubbish. What is held stays ruled by the
+  /// Once: a NIC's port ended (QEMU died) or carries rubbish. What is held stays ruled by the
   /// gate.
   std::function<void(const Error&)> on_guest_gone;
 };
-
-/// Both ends of a NIC's stream: (ours, QEMU's). QEMU's is close-on-exec like ours; who starts QEMU
-/// passes it on.
-[[nodiscard]] Result<std::pair<UniqueFd, UniqueFd>> connect_nic();
 
 class GuestNetwork : public OutputGate {
  public:

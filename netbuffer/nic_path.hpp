@@ -1,20 +1,18 @@
-// One guest NIC's two ways: from QEMU's stream socket through the egress queue to the uplink, and
-// from the uplink to the socket. Moves bytes when told and decides nothing about epochs; not
+// One guest NIC's two ways: from the guest's port through the egress queue to the uplink, and from
+// the uplink to the port. Moves bytes when told and decides nothing about epochs; not
 // thread-safe: GuestNetwork's lock guards it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "config/clock.hpp"
-#include "config/unique_fd.hpp"
 #include "netbuffer/egress_queue.hpp"
+#include "netbuffer/guest_port.hpp"
 #include "netbuffer/hold_times.hpp"
 #include "netbuffer/mac_address.hpp"
 #include "netbuffer/output_gate.hpp"
-#include "netbuffer/packet_stream.hpp"
 #include "netbuffer/uplink.hpp"
 
 namespace understudy::netbuffer {
@@ -29,14 +27,14 @@ struct NicCounters {
 
 class NicPath {
  public:
-  /// How much of what QEMU has written `take_egress` takes.
+  /// How much of what the guest has sent `take_egress` takes.
   enum class Amount : std::uint8_t {
     one_read,  ///< leaves time for others
-    all,       ///< until the socket is dry or the queue is full; the guest is paused
+    all,       ///< until the port is dry or the queue is full; the guest is paused
     none,      ///< only what has been read before
   };
 
-  NicPath(UniqueFd guest, const MacAddress& mac, std::unique_ptr<Uplink> uplink,
+  NicPath(std::unique_ptr<GuestPort> guest, const MacAddress& mac, std::unique_ptr<Uplink> uplink,
           std::size_t hold_bytes);
 
   /// Takes frames from the guest, as the gate is: into the queue, to the uplink, or away.
@@ -50,13 +48,13 @@ class NicPath {
 
   /// Gives frames from the uplink to the guest, at most limits::ingress_batch.
   void take_ingress(GateState gate);
-  /// Writes the rest of a frame that the guest's socket took in part.
+  /// Gives the rest of a frame that the guest has in part.
   void finish_ingress(GateState gate);
 
   /// What epoll should watch for; nothing when the other end is gone.
   [[nodiscard]] std::optional<std::uint32_t> guest_interest(GateState gate) const;
-  [[nodiscard]] std::optional<std::uint32_t> uplink_interest() const;
-  [[nodiscard]] int guest_fd() const { return guest_.get(); }
+  [[nodiscard]] std::optional<std::uint32_t> uplink_interest(GateState gate) const;
+  [[nodiscard]] int guest_fd() const { return guest_->fd(); }
   [[nodiscard]] int uplink_fd() const { return uplink_->fd(); }
 
   [[nodiscard]] EgressQueue& queue() { return queue_; }
@@ -66,22 +64,21 @@ class NicPath {
   [[nodiscard]] const std::optional<Error>& gone() const { return gone_; }
 
  private:
-  void deliver_decoded(GateState gate, TimePoint when);
+  void deliver_taken(GateState gate, TimePoint when);
   [[nodiscard]] bool deliver(GateState gate, std::span<const std::byte> frame, TimePoint when);
   [[nodiscard]] bool read_more();
   void send(std::span<const std::byte> frame);
-  void give(std::span<const std::byte> frame);
+  /// Whether frames for the guest stay at the uplink for now.
+  [[nodiscard]] bool ingress_waits(GateState gate) const;
 
-  UniqueFd guest_;
+  std::unique_ptr<GuestPort> guest_;
   MacAddress mac_;
   std::unique_ptr<Uplink> uplink_;
   EgressQueue queue_;
-  PacketDecoder decoder_;
   std::unique_ptr<std::byte[]> ingress_;  // limits::packet_bytes
-  std::vector<std::byte> unfinished_;     // the end of a frame that the guest has in part
   NicCounters counters_{};
   std::optional<Error> gone_;
-  bool stalled_{false};  // a decoded frame waits for room in the queue
+  bool stalled_{false};  // a frame waits for room in the queue
   bool uplink_lost_{false};
 };
 

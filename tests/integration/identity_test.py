@@ -27,5 +27,11 @@ class IdentityTest(LabCase):
         self.assertIn("pc.ram", self.hosts.order("a", "verify", GUEST))
 
 
+class IdentityOverVhostTest(IdentityTest):
+    """The daemon itself writes into the guest's memory, beside QEMU: frames and rings."""
+
+    lab_options = {"backend": "vhost_user"}
+
+
 if __name__ == "__main__":
     unittest.main()

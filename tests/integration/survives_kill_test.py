@@ -58,5 +58,12 @@ class SurvivesKillOverDpdkTest(SurvivesKillTest):
     rounds = min(ROUNDS, 3)
 
 
+class SurvivesKillOverVhostTest(SurvivesKillTest):
+    """The guest's packets out of its memory and through DPDK; its rings go on at the survivor."""
+
+    lab_options = {"backend": "vhost_user", "uplink": "dpdk"}
+    rounds = min(ROUNDS, 1)
+
+
 if __name__ == "__main__":
     unittest.main()

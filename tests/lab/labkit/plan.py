@@ -59,6 +59,7 @@ class GuestPlan:
     vcpus: int = 1
     nic: str = "virtio-net-pci"
     uplink: str = "tap"  # or dpdk
+    backend: str = "socket"  # or vhost_user
     interval_ms: int = 25
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
@@ -142,7 +143,8 @@ class Plan:
                 "guest {", f'  name: "{guest.name}"', f"  memory_mib: {guest.memory_mib}",
                 f"  vcpus: {guest.vcpus}", "  boot {", f'    kernel: "{guest.kernel}"',
                 f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
-                f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} }}',
+                f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} '
+                f'backend: {guest.backend.upper()} }}',
                 f'  console_log: "/var/log/{guest.name}.console"',
                 f"  protection {{ interval_ms: {guest.interval_ms} }}", "}"]
         return "\n".join(lines + self.extra) + "\n"

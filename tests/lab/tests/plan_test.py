@@ -69,6 +69,11 @@ class Files(unittest.TestCase):
         self.plan.guest.uplink = "dpdk"
         self.assertIn("uplink: DPDK", self.plan.understudy_conf("b"))
 
+    def test_the_backend_is_the_guests(self):
+        self.assertIn("backend: SOCKET", self.plan.understudy_conf("a"))
+        self.plan.guest.backend = "vhost_user"
+        self.assertIn("backend: VHOST_USER", self.plan.understudy_conf("b"))
+
     def test_corosync_wants_one_key_per_line(self):
         for line in self.plan.corosync_conf().splitlines():
             self.assertLessEqual(line.count(":"), 1, line)

@@ -99,6 +99,16 @@ TEST_CASE("a field that is missing is placed where its message begins") {
   CHECK_THAT(complaint(replaced("name: \"w\" ", "")), Contains("u.conf:5: Host.name"));
 }
 
+TEST_CASE("only virtio NICs can use vhost-user") {
+  const auto nic = [](const std::string& fields) {
+    return replaced("nic { bridge: \"br0\" }", "nic { bridge: \"br0\" " + fields + " }");
+  };
+  CHECK(Settings::parse(nic("backend: VHOST_USER"), "u.conf"));
+  CHECK(Settings::parse(nic("backend: SOCKET model: \"e1000\""), "u.conf"));
+  CHECK_THAT(complaint(nic("backend: VHOST_USER model: \"e1000\"")),
+             Contains("u.conf:10: Nic.backend: VHOST_USER is for virtio-net-pci, not for e1000"));
+}
+
 TEST_CASE("two guests of one name are refused") {
   CHECK_THAT(complaint(good + good.substr(good.find("guest {"))),
              Contains("u.conf:13: Guest.name: guest 'pg' stands twice"));

@@ -45,6 +45,18 @@ TEST_CASE("the command names what the guest is made of") {
           Contains("-kernel /k") && Contains("-vga none"));
 }
 
+TEST_CASE("a vhost-user NIC connects to the descriptor it was given") {
+  auto with = guest();
+  with.mutable_nic(0)->set_model("virtio-net-pci");
+  with.mutable_nic(0)->set_backend(config::VHOST_USER);
+  const std::string nic =
+      "-chardev socket,id=vhost0,path=/proc/self/fd/7 -netdev vhost-user,id=net0,chardev=vhost0 "
+      "-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:00:01";
+  CHECK_THAT(line(with, Start::paused), Contains(nic + ",vectors=0 -kernel"));
+  with.set_accelerator(config::KVM);
+  CHECK_THAT(line(with, Start::paused), Contains(nic + " -kernel"));
+}
+
 TEST_CASE("a comma in a path does not become an option") {
   auto odd = guest();
   odd.set_console_log("/tmp/a,append=off");

@@ -11,6 +11,8 @@
 
 #include "config/limits.hpp"
 #include "netbuffer/announcement.hpp"
+#include "netbuffer/packet_stream.hpp"
+#include "netbuffer/stream_port.hpp"
 #include "tests/unit/netbuffer/fake_uplink.hpp"
 
 using namespace understudy;
@@ -384,7 +386,7 @@ TEST_CASE("what cannot work is refused at the start") {
   Rig rig;
   std::vector<GuestNic> many;
   for (std::size_t i = 0; i <= limits::nics_per_guest; ++i) {
-    many.push_back({UniqueFd{}, MacAddress{}, nullptr});
+    many.push_back({nullptr, MacAddress{}, nullptr});
   }
   const auto refused = GuestNetwork::start(std::move(many), hold_bytes, {});
   REQUIRE_FALSE(refused);

@@ -11,6 +11,7 @@
 
 #include "config/limits.hpp"
 #include "netbuffer/guest_network.hpp"
+#include "netbuffer/stream_port.hpp"
 #include "tests/unit/netbuffer/fake_uplink.hpp"
 
 using namespace understudy;
