@@ -29,8 +29,13 @@ enum class MachineEvent : std::uint8_t { powered_off, reset, panicked, gone };
 class QemuMachine final : public ActiveMachine, public StandbyMachine {
  public:
   /// Everything that a QEMU needs from outside. The sockets are QEMU's ends.
+  struct DiskWiring {
+    UniqueFd socket;
+    std::uint64_t bytes;
+  };
   struct Wiring {
     std::vector<UniqueFd> nics;
+    std::vector<DiskWiring> disks;
   };
 
   /// Spawns QEMU, with the guest not yet running. On return `guest` is resolved: accelerator and
