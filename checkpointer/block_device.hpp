@@ -20,7 +20,8 @@ class BlockDevice {
 
   [[nodiscard]] virtual std::uint64_t bytes() const = 0;
   [[nodiscard]] virtual std::error_code read(std::uint64_t offset, std::span<std::byte> out) = 0;
-  [[nodiscard]] virtual std::error_code write(std::uint64_t offset, std::vector<std::byte> data) = 0;
+  [[nodiscard]] virtual std::error_code write(std::uint64_t offset,
+                                              std::vector<std::byte> data) = 0;
   /// The range reads as zeros afterwards.
   [[nodiscard]] virtual std::error_code zero(std::uint64_t offset, std::uint32_t bytes,
                                              Hole hole) = 0;

@@ -37,11 +37,10 @@ std::optional<DiskRecord> take(std::span<const std::byte>& rest) {
 
 std::size_t encode_disk_record(DiskRecord& record, std::span<std::byte> room) {
   UNDERSTUDY_ASSERT(room.size() > disk_record_head_bytes, "room for some of a record");
-  const auto taken =
-      record.what == DiskContents::zeros
-          ? record.bytes
-          : static_cast<std::uint32_t>(
-                std::min<std::size_t>(record.bytes, room.size() - disk_record_head_bytes));
+  const auto taken = record.what == DiskContents::zeros
+                         ? record.bytes
+                         : static_cast<std::uint32_t>(std::min<std::size_t>(
+                               record.bytes, room.size() - disk_record_head_bytes));
   put(room, offset_at, record.offset);
   put(room, bytes_at, taken);
   put(room, disk_at, record.disk);

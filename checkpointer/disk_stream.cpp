@@ -63,8 +63,8 @@ Result<> DiskStream::compare(std::uint16_t number) {
                     static_cast<double>(first + count) / static_cast<double>(disk.chunks())) /
                    static_cast<double>(disks_.size()));
   }
-  log::info("disk.compared", {log::kv("disk", number), log::kv("chunks", disk.chunks()),
-                              log::kv("differed", sent)});
+  log::info("disk.compared",
+            {log::kv("disk", number), log::kv("chunks", disk.chunks()), log::kv("differed", sent)});
   return {};
 }
 

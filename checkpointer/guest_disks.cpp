@@ -97,8 +97,8 @@ void GuestDisk::note(DiskWrite write) {
 }
 
 std::error_code GuestDisk::told(std::error_code error, std::string_view what) {
-  auto text = fmt::format("disk {} ({}): {} failed: {}", number_, image_->path(), what,
-                          error.message());
+  auto text =
+      fmt::format("disk {} ({}): {} failed: {}", number_, image_->path(), what, error.message());
   if (text != complaint_) log::error("disk.failed", {log::kv("why", text)});
   complaint_ = std::move(text);
   return error;

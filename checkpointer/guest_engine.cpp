@@ -363,11 +363,10 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
                        [](const Posted& one) { return one.urgency == Urgency::interrupts; });
   };
 
-  UNDERSTUDY_TRY(auto opened,
-                 Primary::open(*machine_, *network_, machine_->guest().protection(),
-                               {parties, make_offer(*machine_, term, disks_->sizes()),
-                                disks_->empty() ? nullptr : disks_.get()},
-                               std::move(events)));
+  UNDERSTUDY_TRY(auto opened, Primary::open(*machine_, *network_, machine_->guest().protection(),
+                                            {parties, make_offer(*machine_, term, disks_->sizes()),
+                                             disks_->empty() ? nullptr : disks_.get()},
+                                            std::move(events)));
   {
     const std::lock_guard lock{mutex_};
     primary_ = std::move(opened);
@@ -389,8 +388,7 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
   }();
   if (!primary) return {};
   auto ended = primary->end(reason);
-  if (ended)
-    ended = suspended_ ? pause_machine() : machine_->resume();
+  if (ended) ended = suspended_ ? pause_machine() : machine_->resume();
   log::info("protection.ended", {log::kv("guest", name_), log::kv("why", reason)});
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;

@@ -10,8 +10,8 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
-constexpr std::uint64_t magic = 0x4e42444d41474943;           // "NBDMAGIC"
-constexpr std::uint64_t option_magic = 0x49484156454f5054;    // "IHAVEOPT"
+constexpr std::uint64_t magic = 0x4e42444d41474943;         // "NBDMAGIC"
+constexpr std::uint64_t option_magic = 0x49484156454f5054;  // "IHAVEOPT"
 constexpr std::uint64_t option_reply_magic = 0x3e889045565a9;
 constexpr std::uint32_t request_magic = 0x25609513;
 constexpr std::uint32_t reply_magic = 0x67446698;
@@ -177,15 +177,12 @@ Negotiation::Step Negotiation::on_info(Bytes data) {
   const auto& chosen = exports_[*found];
 
   Step step;
-  append(step.reply, option_reply(option_, information,
-                                  Writer{}
-                                      .number(info_export)
-                                      .number(chosen.bytes)
-                                      .number(transmission_flags)
-                                      .take()));
   append(step.reply,
-         option_reply(option_, information,
-                      Writer{}.number(info_name).text(chosen.name).take()));
+         option_reply(
+             option_, information,
+             Writer{}.number(info_export).number(chosen.bytes).number(transmission_flags).take()));
+  append(step.reply,
+         option_reply(option_, information, Writer{}.number(info_name).text(chosen.name).take()));
   append(step.reply, option_reply(option_, information,
                                   Writer{}
                                       .number(info_block_size)
@@ -237,7 +234,7 @@ std::error_code check_request(const Request& request, std::uint64_t device_bytes
       if (!inside && request.command == Command::write_zeroes)
         return std::make_error_code(std::errc::no_space_on_device);
       return inside && request.bytes > 0 && (request.flags & ~known) == 0 ? std::error_code{}
-                                                                           : invalid_request;
+                                                                          : invalid_request;
     }
     case Command::flush:
     case Command::disconnect: return {};

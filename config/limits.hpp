@@ -68,10 +68,9 @@ inline constexpr std::uint32_t nbd_option_bytes = 8U << 10U;  ///< of one in the
 inline constexpr std::size_t nbd_options = 64;                ///< in one negotiation
 inline constexpr std::size_t nbd_waiting_flushes = 1024;
 inline constexpr std::uint32_t disk_chunk_bytes = 64U << 10U;  ///< what synchronisation compares
-inline constexpr std::uint64_t disk_digests = 256;  ///< chunks in one question to the backup
-inline constexpr std::uint64_t disk_chunks_left =
-    64;                                            ///< so few may be left to the first epoch
-inline constexpr std::size_t disk_sync_passes = 8;  ///< over what was written meanwhile
+inline constexpr std::uint64_t disk_digests = 256;     ///< chunks in one question to the backup
+inline constexpr std::uint64_t disk_chunks_left = 64;  ///< so few may be left to the first epoch
+inline constexpr std::size_t disk_sync_passes = 8;     ///< over what was written meanwhile
 /// Writes of the running epoch: above the first an epoch ends sooner, above the second a write
 /// waits, at the third protection ends.
 inline constexpr std::size_t disk_epoch_bytes_hasten = 8U << 20U;

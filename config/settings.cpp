@@ -150,8 +150,8 @@ void examine_disk(const Examined<config::Disk>& disk) {
   disk.absolute_path("path", value.path());
   if (value.model().empty()) value.set_model(std::string{models[0]});
   if (std::find(models.begin(), models.end(), value.model()) == models.end()) {
-    disk.complain("model", fmt::format("'{}' is none of {}", value.model(),
-                                       fmt::join(models, ", ")));
+    disk.complain("model",
+                  fmt::format("'{}' is none of {}", value.model(), fmt::join(models, ", ")));
   }
 }
 

@@ -307,6 +307,7 @@ control::Guest GuestHost::report() const {
   report_state(guest);
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);
+  if (!status.disk_complaints.empty()) guest.set_detail(status.disk_complaints);
   report_protection(guest, status);
   return guest;
 }

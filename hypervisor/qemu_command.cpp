@@ -44,8 +44,8 @@ void add_console(Words& words, const config::Guest& guest) {
   append(words, {"-chardev", target, "-serial", "chardev:console"});
 }
 
-/// Given, so that QEMU does not guess it from the partition table: a standby would read that from an
-/// image that is about to change.
+/// Given, so that QEMU does not guess it from the partition table: a standby would read that from
+/// an image that is about to change.
 std::string geometry(std::uint64_t bytes) {
   constexpr std::uint64_t heads = 16;
   constexpr std::uint64_t sectors = 63;
@@ -59,14 +59,16 @@ void add_disks(Words& words, const config::Guest& guest, const QemuDescriptors& 
   if (scsi) append(words, {"-device", "virtio-scsi-pci,id=scsi"});
   for (std::size_t i = 0; i < descriptors.disks.size(); ++i) {
     const auto& disk = descriptors.disks[i];
-    append(words,
-           {"-blockdev",
-            fmt::format("driver=nbd,node-name={0},server.type=fd,server.str={1},export={0},"
-                        "discard=unmap",
-                        disk_export(i), disk.socket),
-            "-device",
-            fmt::format("{},drive={},{}", guest.disk(static_cast<int>(i)).model(), disk_export(i),
-                        geometry(disk.bytes))});
+    append(words, {"-blockdev",
+                   fmt::format("driver=nbd,node-name={0},server.type=fd,server.str={1},export={0},"
+                               "discard=unmap",
+                               disk_export(i), disk.socket),
+                   "-device",
+                   // The guest hears of errors, a full disk too, as it would from a disk of its
+                   // own; QEMU's default stops it for a full one.
+                   fmt::format("{},drive={},rerror=report,werror=report,{}",
+                               guest.disk(static_cast<int>(i)).model(), disk_export(i),
+                               geometry(disk.bytes))});
   }
 }
 
