@@ -60,9 +60,10 @@ void answer(const GuestEngine::Done& done, Result<> result) {
 
 }  // namespace
 
-GuestEngine::GuestEngine(std::string name, Report report)
+GuestEngine::GuestEngine(std::string name, const std::string& state_dir, Report report)
     : name_{std::move(name)},
       report_{std::move(report)},
+      disk_state_{state_dir, name_},
       wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   UNDERSTUDY_ASSERT(wake_, "an eventfd can always be had");
   thread_ = std::thread{[this] { run(); }};
@@ -117,7 +118,7 @@ void GuestEngine::suspend(Done done) {
   const auto work = [this, done = std::move(done)] {
     if (!machine_) return answer(done, {});  // it died meanwhile: the next one is not suspended
     suspended_ = true;
-    answer(done, machine_->pause(hypervisor::PauseFor::suspension));
+    answer(done, pause_machine());
   };
   post(work, Urgency::interrupts);
 }
@@ -193,8 +194,10 @@ EngineStatus GuestEngine::status() const {
   std::shared_ptr<Primary> primary;
   std::shared_ptr<Replica> replica;
   std::shared_ptr<netbuffer::GuestNetwork> network;
+  std::shared_ptr<GuestDisks> disks;
   {
     const std::lock_guard lock{mutex_};
+    disks = disks_;
     status.phase = phase_;
     status.accelerator = accelerator_;
     primary = primary_;
@@ -204,6 +207,7 @@ EngineStatus GuestEngine::status() const {
   if (primary) status.primary = primary->status();
   if (replica) status.replica = replica->status();
   if (network) status.gate = network->status();
+  if (disks) status.disk_complaints = disks->complaints();
   return status;
 }
 
@@ -296,8 +300,23 @@ void GuestEngine::act() {
 
 // --- the work
 
+Result<> GuestEngine::pause_machine() {
+  const DiskStream::Hurry writes_do_not_wait{*disks_};
+  return machine_->pause(hypervisor::PauseFor::suspension);
+}
+
+Result<> GuestEngine::open_disks(const config::Guest& guest, DiskMode mode) {
+  UNDERSTUDY_TRY(std::shared_ptr<GuestDisks> opened, GuestDisks::open(guest));
+  opened->set_mode(mode);
+  if (!opened->empty()) UNDERSTUDY_CHECK(recover_images(*opened, disk_state_));
+  const std::lock_guard lock{mutex_};
+  disks_ = std::move(opened);
+  return {};
+}
+
 Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start) {
   UNDERSTUDY_TRY(auto network, wire(guest));
+  network.wiring.disks = disks_->take_wiring();
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, start, std::move(network.wiring)));
   netbuffer::GuestNetworkEvents events;
   events.on_output = [this](Epoch sealed) {
@@ -319,7 +338,10 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
 
 Result<> GuestEngine::do_start(const config::Guest& guest) {
   UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already"));
-  auto done = create(guest, hypervisor::Start::paused);
+  auto done = disk_state_.may_start();
+  if (done) done = open_disks(guest, DiskMode::plain);
+  if (done && !disks_->empty()) done = disk_state_.save(ImageState::active);
+  if (done) done = create(guest, hypervisor::Start::paused);
   if (done) done = machine_->resume();
   if (!done) {
     do_stop();
@@ -350,9 +372,10 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
                        [](const Posted& one) { return one.urgency == Urgency::interrupts; });
   };
 
-  UNDERSTUDY_TRY(auto opened,
-                 Primary::open(*machine_, *network_, machine_->guest().protection(),
-                               {parties, make_offer(*machine_, term)}, std::move(events)));
+  UNDERSTUDY_TRY(auto opened, Primary::open(*machine_, *network_, machine_->guest().protection(),
+                                            {parties, make_offer(*machine_, term, disks_->sizes()),
+                                             disks_->empty() ? nullptr : disks_.get()},
+                                            std::move(events)));
   {
     const std::lock_guard lock{mutex_};
     primary_ = std::move(opened);
@@ -374,8 +397,7 @@ Result<> GuestEngine::do_end_protection(const std::string& reason) {
   }();
   if (!primary) return {};
   auto ended = primary->end(reason);
-  if (ended)
-    ended = suspended_ ? machine_->pause(hypervisor::PauseFor::suspension) : machine_->resume();
+  if (ended) ended = suspended_ ? pause_machine() : machine_->resume();
   log::info("protection.ended", {log::kv("guest", name_), log::kv("why", reason)});
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
@@ -394,16 +416,7 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
   if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
   UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already, as guest or as replica"));
   UNDERSTUDY_CHECK(check_memory(memory_for(offer), "a replica of the guest"));
-  auto created = create(offer.guest(), hypervisor::Start::incoming);
-  if (created) created = check_offer(offer, *machine_);
-  if (!created) {
-    do_stop();
-    return fail(created.error());
-  }
-  auto replica = Replica::create(
-      machine_->layout(), machine_->image(),
-      [this](const Error& why) { report_(StandbyLost{why}); },
-      [this](Epoch epoch) { report_(StandbyReady{epoch}); });
+  auto replica = make_replica(offer);
   if (!replica) {
     do_stop();
     return replica;
@@ -412,6 +425,21 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
   replica_ = *replica;
   phase_ = EnginePhase::standby;
   return replica;
+}
+
+Result<std::shared_ptr<Replica>> GuestEngine::make_replica(const replication::Offer& offer) {
+  UNDERSTUDY_CHECK(open_disks(offer.guest(), DiskMode::standby));
+  UNDERSTUDY_CHECK(check_disks(offer, *disks_));
+  UNDERSTUDY_CHECK(create(offer.guest(), hypervisor::Start::incoming));
+  UNDERSTUDY_CHECK(check_offer(offer, *machine_));
+  std::unique_ptr<DiskReplica> disks;
+  if (!disks_->empty()) {
+    UNDERSTUDY_TRY(disks, DiskReplica::create(*disks_, disk_state_));
+  }
+  return Replica::create(
+      machine_->layout(), machine_->image(),
+      [this](const Error& why) { report_(StandbyLost{why}); },
+      [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks));
 }
 
 Result<> GuestEngine::do_promote() {
@@ -423,7 +451,11 @@ Result<> GuestEngine::do_promote() {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
   open_output();
-  auto promoted = machine_->promote(replica_->devices());
+  auto promoted = replica_->finish_disks();
+  if (promoted) {
+    disks_->set_mode(DiskMode::plain);
+    promoted = machine_->promote(replica_->devices());
+  }
   if (!promoted) {
     do_stop();
     return promoted;
@@ -446,6 +478,7 @@ void GuestEngine::do_stop() {
   }
   std::shared_ptr<netbuffer::GuestNetwork> network;
   std::shared_ptr<Replica> replica;
+  std::shared_ptr<GuestDisks> disks;
   {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;
@@ -457,6 +490,11 @@ void GuestEngine::do_stop() {
   if (network) network->stop();
   network.reset();
   machine_.reset();
+  {
+    const std::lock_guard lock{mutex_};
+    std::swap(disks, disks_);
+  }
+  disks.reset();
   suspended_ = false;
 }
 

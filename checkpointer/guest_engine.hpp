@@ -14,6 +14,7 @@
 #include <thread>
 #include <variant>
 
+#include "checkpointer/disk_state.hpp"
 #include "checkpointer/primary.hpp"
 #include "checkpointer/replica.hpp"
 #include "config/unique_fd.hpp"
@@ -50,6 +51,7 @@ struct EngineStatus {
   std::optional<PrimaryStatus> primary;
   std::optional<ReplicaStatus> replica;
   std::optional<netbuffer::GateStatus> gate;
+  std::string disk_complaints;  ///< what the images of a guest that runs here have refused
 };
 
 class GuestEngine {
@@ -57,7 +59,8 @@ class GuestEngine {
   using Done = std::function<void(Result<>)>;      ///< called on the engine's thread, exactly once
   using Report = std::function<void(GuestEvent)>;  ///< called on any thread; must not block
 
-  GuestEngine(std::string name, Report report);
+  /// `state_dir`: where this host remembers what its disk images are worth.
+  GuestEngine(std::string name, const std::string& state_dir, Report report);
   ~GuestEngine();
   GuestEngine(const GuestEngine&) = delete;
   GuestEngine& operator=(const GuestEngine&) = delete;
@@ -78,7 +81,8 @@ class GuestEngine {
   void stop(Done done);
   void verify(std::function<void(Result<VerifyVerdict>)> done);
 
-  /// Starts a standby machine for this offer, and returns the replica for its session. Blocks.
+  /// Starts a standby machine for this offer, and returns the replica for its session. Blocks. The
+  /// offer's guest is as this host shall run it.
   [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> become_standby(
       const replication::Offer& offer);
 
@@ -116,14 +120,18 @@ class GuestEngine {
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
   [[nodiscard]] Result<> do_promote();
+  [[nodiscard]] Result<> pause_machine();
+  [[nodiscard]] Result<std::shared_ptr<Replica>> make_replica(const replication::Offer& offer);
   [[nodiscard]] Result<std::shared_ptr<Replica>> do_become_standby(const replication::Offer& offer);
   void do_stop();
+  [[nodiscard]] Result<> open_disks(const config::Guest& guest, DiskMode mode);
   [[nodiscard]] Result<> create(const config::Guest& guest, hypervisor::Start start);
   void protection_failed(const Error& why);
   void fail_guest(const Error& why);
 
   const std::string name_;
   const Report report_;
+  const DiskState disk_state_;
   UniqueFd wake_;
 
   // Of the thread alone.
@@ -138,6 +146,7 @@ class GuestEngine {
   EnginePhase phase_{EnginePhase::empty};
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;
+  std::shared_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
   std::shared_ptr<Primary> primary_;
   std::shared_ptr<Replica> replica_;
 

@@ -1,6 +1,7 @@
 #include "checkpointer/offer.hpp"
 
 #include <fstream>
+#include <utility>
 
 #include "config/limits.hpp"
 
@@ -45,7 +46,8 @@ Result<hypervisor::RamLayout> layout_of(const replication::Offer& offer) {
   return hypervisor::RamLayout::of(std::move(blocks));
 }
 
-replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term) {
+replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term,
+                              const std::vector<std::uint64_t>& disk_bytes) {
   replication::Offer offer;
   *offer.mutable_guest() = machine.guest();
   *offer.mutable_fingerprint() = to_message(machine.fingerprint());
@@ -56,7 +58,27 @@ replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term)
     message->set_max_bytes(block.max_bytes);
   }
   offer.set_term(term.value());
+  for (const auto bytes : disk_bytes) offer.add_disk_bytes(bytes);
   return offer;
+}
+
+Result<> check_disks(const replication::Offer& offer, GuestDisks& here) {
+  if (std::cmp_not_equal(offer.disk_bytes_size(), here.size())) {
+    return fail(ErrorKind::incompatible, "the guest has {} disks there and {} here",
+                offer.disk_bytes_size(), here.size());
+  }
+  std::vector<std::string> found;
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    const auto theirs = offer.disk_bytes(static_cast<int>(i));
+    if (const auto& disk = here.disk(i); disk.bytes() != theirs) {
+      found.push_back(fmt::format(
+          "disk image {} has {} bytes on the backup and {} on the primary; make it equal: "
+          "truncate -s {}",
+          here.disk(i).image().path(), disk.bytes(), theirs, theirs));
+    }
+  }
+  if (found.empty()) return {};
+  return fail(ErrorKind::incompatible, "{}", fmt::join(found, "\n"));
 }
 
 Result<> check_offer(const replication::Offer& offer, const hypervisor::QemuMachine& standby) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "checkpointer/guest_disks.hpp"
 #include "config/result.hpp"
 #include "config/types.hpp"
 #include "hypervisor/qemu_machine.hpp"
@@ -10,7 +11,11 @@
 
 namespace understudy::checkpointer {
 
-[[nodiscard]] replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term);
+[[nodiscard]] replication::Offer make_offer(const hypervisor::QemuMachine& machine, Term term,
+                                            const std::vector<std::uint64_t>& disk_bytes);
+
+/// The images that a backup would use: as many, and each of the size of the primary's.
+[[nodiscard]] Result<> check_disks(const replication::Offer& offer, GuestDisks& here);
 
 /// Compares an offer with the standby machine that was started for it. The error's message has one
 /// sentence per difference.

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "checkpointer/disk_digest.hpp"
 #include "checkpointer/image_digest.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
@@ -28,19 +29,6 @@ constexpr auto wait_step = milliseconds{50};
 
 constexpr auto nothing_due = seconds{1};
 
-VerifyVerdict compare(const hypervisor::RamLayout& layout, const std::vector<std::string>& here,
-                      const replication::VerifyReply& there) {
-  VerifyVerdict verdict{Epoch{there.epoch()}, {}};
-  for (std::size_t i = 0; i < here.size(); ++i) {
-    const bool is_block = i < layout.blocks().size();
-    const bool identical = std::cmp_less(i, there.block_digest_size()) &&
-                           there.block_digest(static_cast<int>(i)) == here[i];
-    verdict.blocks.push_back({is_block ? layout.blocks()[i].name : "device state",
-                              is_block ? layout.blocks()[i].max_bytes : 0, identical});
-  }
-  return verdict;
-}
-
 }  // namespace
 
 Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate,
@@ -52,6 +40,7 @@ Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate
       epochs_{settings.epochs_in_flight()} {}
 
 Primary::~Primary() {
+  disk_stream_.reset();  // its hints end before what they use
   if (sender_) sender_->stop("protection ended");
 }
 
@@ -94,7 +83,19 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   UNDERSTUDY_CHECK(machine.track());
   self.writer_.emplace(*self.sender_, self.events_.cancelled);
   UNDERSTUDY_TRY(self.capture_, Capture::create(machine, *self.writer_));
+  if (target.disks != nullptr) self.open_disks(*target.disks);
   return primary;
+}
+
+void Primary::open_disks(GuestDisks& disks) {
+  disks_ = &disks;
+  DiskStream::Port port;
+  port.ask = [this](const replication::Request& request) { return ask(request); };
+  port.cancelled = events_.cancelled;
+  // Both are copied at first: each is half of the way.
+  port.progress = [this](double fraction) { progressed(fraction / 2); };
+  port.hasten = [this] { hasten(); };
+  disk_stream_.emplace(disks, *writer_, std::move(port));
 }
 
 Result<> Primary::synchronise() {
@@ -104,8 +105,18 @@ Result<> Primary::synchronise() {
 }
 
 Result<> Primary::copy_everything() {
-  const auto pages = machine_.layout().pages();
   const OrdinaryPriority the_guest_runs;
+  writer_->begin(replication::FrameType::sync_disk, Epoch{});
+  if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->synchronise());
+  UNDERSTUDY_CHECK(copy_memory());
+  if (!disk_stream_) return {};
+  writer_->begin(replication::FrameType::sync_disk, Epoch{});
+  return disk_stream_->begin_epochs();
+}
+
+Result<> Primary::copy_memory() {
+  const auto pages = machine_.layout().pages();
+  const double before = disk_stream_ ? 0.5 : 0;
   for (std::size_t pass = 1; pass <= limits::sync_passes; ++pass) {
     writer_->begin(replication::FrameType::sync_pages, Epoch{});
     UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
@@ -113,15 +124,17 @@ Result<> Primary::copy_everything() {
     const auto found = capture_->counts().dirty_pages;
     log::info("sync.pass",
               {log::kv("pass", pass), log::kv("pages", found), log::kv("bytes", writer_->bytes())});
-    {
-      const std::lock_guard lock{mutex_};
-      sync_fraction_ =
-          std::max(sync_fraction_, 1.0 - static_cast<double>(found) / static_cast<double>(pages));
-    }
+    progressed(before +
+               (1 - before) * (1.0 - static_cast<double>(found) / static_cast<double>(pages)));
     if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
     if (found <= little_is_left) break;
   }
   return {};
+}
+
+void Primary::progressed(double fraction) {
+  const std::lock_guard lock{mutex_};
+  sync_fraction_ = std::max(sync_fraction_, fraction);
 }
 
 Result<TimePoint> Primary::act() {
@@ -186,12 +199,13 @@ Result<Primary::Sealed> Primary::seal_paused(hypervisor::Then then) {
 }
 
 Result<hypervisor::DeviceState> Primary::pause_and_take(Epoch epoch, hypervisor::Then then) {
-  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::checkpoint));
+  UNDERSTUDY_CHECK(pause(hypervisor::PauseFor::checkpoint));
   // Not before: a real-time thread wakes where it slept, which is where QEMU now saves its devices.
   const RealTimeSection the_guest_waits;
   // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
   if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
+  if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->cut());
   UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
   auto devices = machine_.save_devices(then);
   resumed_ = now();
@@ -213,6 +227,10 @@ Result<> Primary::send_seal(const Sealed& sealed) {
   writer_->flush();
   replication::Seal seal;
   seal.set_frames(writer_->frames());
+  if (disk_stream_) {
+    UNDERSTUDY_TRY(const auto frames, disk_stream_->send(sealed.epoch));
+    seal.set_disk_frames(frames);
+  }
   seal.set_pages(sealed.counts.records);
   seal.set_device_bytes(sealed.devices.bytes.size());
   for (const auto used : sealed.devices.used_bytes) seal.add_used_bytes(used);
@@ -221,7 +239,7 @@ Result<> Primary::send_seal(const Sealed& sealed) {
 
 Result<> Primary::stall() {
   const auto since = now();
-  UNDERSTUDY_CHECK(machine_.pause(hypervisor::PauseFor::suspension));
+  UNDERSTUDY_CHECK(pause(hypervisor::PauseFor::suspension));
   stalled_ = since;
   const std::lock_guard lock{mutex_};
   throttled_ = true;
@@ -258,6 +276,16 @@ void Primary::output_waits(Epoch sealed, TimePoint since) {
   events_.wake();
 }
 
+void Primary::hasten() {
+  {
+    const std::lock_guard lock{mutex_};
+    if (output_epoch_ >= epochs_.running()) return;
+    output_epoch_ = epochs_.running();
+    output_waits_ = now();
+  }
+  events_.wake();
+}
+
 void Primary::on_committed(Epoch epoch) {
   gate_.release(epoch);  // first of all: the guest's clients wait
   bool first = false;
@@ -289,7 +317,41 @@ Result<VerifyVerdict> Primary::verify() {
   account(*sealed);
   UNDERSTUDY_CHECK(here);
   UNDERSTUDY_CHECK(reply);
-  return compare(machine_.layout(), *here, reply->verify());
+  return compare(*here, reply->verify());
+}
+
+VerifyVerdict Primary::compare(const std::vector<std::string>& here,
+                               const replication::VerifyReply& there) const {
+  const auto& blocks = machine_.layout().blocks();
+  VerifyVerdict verdict{Epoch{there.epoch()}, {}};
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    const bool identical = std::cmp_less(i, there.block_digest_size()) &&
+                           there.block_digest(static_cast<int>(i)) == here[i];
+    if (i < blocks.size()) {
+      verdict.blocks.push_back({blocks[i].name, blocks[i].max_bytes, identical});
+    } else if (i == blocks.size()) {
+      verdict.blocks.push_back({"device state", 0, identical});
+    } else {
+      auto& disk = disks_->disk(i - blocks.size() - 1);
+      verdict.blocks.push_back({disk.image().path(), disk.bytes(), identical});
+    }
+  }
+  return verdict;
+}
+
+Result<> Primary::pause(hypervisor::PauseFor purpose) {
+  if (disks_ == nullptr) return machine_.pause(purpose);
+  const DiskStream::Hurry writes_do_not_wait{*disks_};
+  return machine_.pause(purpose);
+}
+
+Result<replication::Reply> Primary::ask(const replication::Request& request) {
+  {
+    const std::lock_guard lock{mutex_};
+    reply_.reset();
+  }
+  UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, Epoch{}, request));
+  return await_reply(request.id());
 }
 
 tl::unexpected<Error> Primary::broken(const Error& why) {
@@ -340,14 +402,19 @@ Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
     digest.add(page, padded);
     rest = rest.subspan(size);
   }
-  return digest.finish();
+  auto result = digest.finish();
+  if (disks_ == nullptr) return result;
+  const auto keep_going = [this] { return !events_.cancelled(); };
+  UNDERSTUDY_TRY(const auto disks, digest_disks(*disks_, keep_going));
+  result.insert(result.end(), disks.begin(), disks.end());
+  return result;
 }
 
 Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
   const auto answered = [this, id] { return reply_ && reply_->id() == id; };
   UNDERSTUDY_CHECK(wait_until(answered, "the backup did not answer"));
   const std::lock_guard lock{mutex_};
-  if (!reply_->has_verify())
+  if (reply_->has_failed())
     return fail(ErrorKind::unavailable, "the backup says: {}", reply_->failed());
   return *reply_;
 }
@@ -362,6 +429,7 @@ PrimaryStatus Primary::status() const {
 }
 
 Result<> Primary::end(const std::string& reason) {
+  disk_stream_.reset();
   sender_->stop(reason);
   return stalled_ ? end_stall() : Result<>{};
 }

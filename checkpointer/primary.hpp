@@ -16,6 +16,7 @@
 #include <string>
 
 #include "checkpointer/capture.hpp"
+#include "checkpointer/disk_stream.hpp"
 #include "checkpointer/epoch_machine.hpp"
 #include "checkpointer/epoch_statistics.hpp"
 #include "checkpointer/frame_writer.hpp"
@@ -65,6 +66,7 @@ class Primary {
   struct Target {
     replication::SenderParties parties;
     replication::Offer offer;
+    GuestDisks* disks{};  ///< none: the guest has no disks; else they outlive this object
   };
 
   /// Starts tracking and opens the session; the backup starts its standby machine meanwhile.
@@ -112,7 +114,13 @@ class Primary {
     TimePoint paused;
     CaptureCounts counts;
   };
+  void open_disks(GuestDisks& disks);
   [[nodiscard]] Result<> copy_everything();
+  [[nodiscard]] Result<> copy_memory();
+  void progressed(double fraction);
+  /// The running epoch had better end soon. Any thread.
+  void hasten();
+  [[nodiscard]] Result<replication::Reply> ask(const replication::Request& request);
   [[nodiscard]] Epoch running() const;
   [[nodiscard]] Result<Sealed> seal_paused(hypervisor::Then then);
   [[nodiscard]] Result<> send_seal(const Sealed& sealed);
@@ -121,6 +129,7 @@ class Primary {
   [[nodiscard]] Result<> seal();
   /// A session that ends under a seal is no failure of capture: whoever is told of it decides.
   [[nodiscard]] Result<> seal_unless_lost();
+  [[nodiscard]] Result<> pause(hypervisor::PauseFor purpose);
   [[nodiscard]] Result<> stall();
   [[nodiscard]] Result<> end_stall();
   [[nodiscard]] Result<Sealed> seal_and_ask();
@@ -129,6 +138,8 @@ class Primary {
   /// `cancelled`, is an error.
   [[nodiscard]] Result<> wait_until(const std::function<bool()>& done, std::string_view too_late);
   [[nodiscard]] Result<std::vector<std::string>> digest_here(const Sealed& sealed);
+  [[nodiscard]] VerifyVerdict compare(const std::vector<std::string>& here,
+                                      const replication::VerifyReply& there) const;
   [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
   /// nullopt: the session is over.
   [[nodiscard]] std::optional<Pace> pace() const;
@@ -141,6 +152,8 @@ class Primary {
   std::unique_ptr<replication::CheckpointSender> sender_;
   std::optional<FrameWriter> writer_;
   std::optional<Capture> capture_;
+  std::optional<DiskStream> disk_stream_;
+  GuestDisks* disks_{};
   bool holding_{};                    ///< the gate holds since the first pause
   std::optional<TimePoint> stalled_;  ///< paused since, for want of room
   std::optional<Error> broken_;       ///< capture has failed: the shadow is no longer true

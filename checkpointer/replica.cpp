@@ -17,23 +17,26 @@ constexpr std::uint64_t pages_between_questions = 1024;
 Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& layout,
                                                  std::span<std::byte> image,
                                                  std::function<void(const Error&)> on_over,
-                                                 std::function<void(Epoch)> on_first_commit) {
+                                                 std::function<void(Epoch)> on_first_commit,
+                                                 std::unique_ptr<DiskReplica> disks) {
   UNDERSTUDY_ASSERT(image.size() == layout.bytes(), "the image has the layout's size");
   UNDERSTUDY_TRY(auto device_area, Mapping::anonymous(limits::device_state_bytes));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   return std::shared_ptr<Replica>{new Replica{layout, image, std::move(device_area),
-                                              std::move(on_over), std::move(on_first_commit)}};
+                                              std::move(on_over), std::move(on_first_commit),
+                                              std::move(disks)}};
 }
 
 Replica::Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image,
                  Mapping device_area, std::function<void(const Error&)> on_over,
-                 std::function<void(Epoch)> on_first_commit)
+                 std::function<void(Epoch)> on_first_commit, std::unique_ptr<DiskReplica> disks)
     : layout_{layout},
       image_{image, device_area.bytes()},
       device_area_{std::move(device_area)},
       touched_(image_.pages()),
       on_over_{std::move(on_over)},
-      on_first_commit_{std::move(on_first_commit)} {}
+      on_first_commit_{std::move(on_first_commit)},
+      disks_{std::move(disks)} {}
 
 Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
   UNDERSTUDY_CHECK(check_records(payload, image_.pages()));
@@ -57,6 +60,18 @@ Result<> Replica::on_check(std::span<const std::byte> payload) {
   return {};
 }
 
+Result<> Replica::on_sync_disk(std::span<const std::byte> payload) {
+  const std::lock_guard image{image_mutex_};
+  UNDERSTUDY_CHECK(need_image());
+  return disks_ ? disks_->synchronise(payload) : ReplicaEvents::on_sync_disk(payload);
+}
+
+Result<> Replica::on_check_disk(std::span<const std::byte> payload) {
+  const std::lock_guard image{image_mutex_};
+  UNDERSTUDY_CHECK(need_image());
+  return disks_ ? disks_->check(payload) : ReplicaEvents::on_check_disk(payload);
+}
+
 Result<> Replica::on_check_seal(const replication::Seal& seal) {
   const auto& blocks = layout_.blocks();
   if (seal.device_bytes() == 0 || seal.device_bytes() > limits::device_state_bytes) {
@@ -75,13 +90,15 @@ Result<> Replica::on_check_seal(const replication::Seal& seal) {
     }
   }
   const std::lock_guard image{image_mutex_};
-  return need_image();
+  UNDERSTUDY_CHECK(need_image());
+  return disks_ ? disks_->wait_for_room() : Result<>{};
 }
 
 void Replica::on_commit(const replication::StagedEpoch& epoch) {
   const std::lock_guard image{image_mutex_};
   if (abandoned_) return;  // since its seal was checked; nobody can be given this replica any more
   for (const auto& payload : epoch.payloads) apply(payload);
+  if (disks_) disks_->commit(epoch.disk_payloads);
   last_seal_ = epoch.seal;
   bool first = false;
   {
@@ -91,6 +108,7 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
     first = status_.committed == Epoch{};
     status_.committed = epoch.epoch;
     status_.last_commit = now();
+    status_.disk_waiting_bytes = disks_ ? disks_->waiting_bytes() : 0;
   }
   if (first) on_first_commit_(epoch.epoch);
 }
@@ -99,23 +117,44 @@ replication::Reply Replica::on_request(const replication::Request& request,
                                        const replication::KeepGoing& keep_going) {
   replication::Reply reply;
   reply.set_id(request.id());
-  if (!request.has_verify()) {
-    reply.set_failed("this backup does not know such a request");
-    return reply;
-  }
   const std::lock_guard image{image_mutex_};
   if (const auto there = need_image(); !there) {
     reply.set_failed(there.error().message);
-    return reply;
+  } else if (request.has_verify()) {
+    answer_verify(reply, keep_going);
+  } else if (request.has_disk_digest() && disks_) {
+    answer_disk_digest(request.disk_digest(), reply);
+  } else {
+    reply.set_failed("this backup does not know such a request");
   }
-  reply.mutable_verify()->set_epoch(status().committed.value());
-  const auto blocks = digest(keep_going);
-  if (!blocks) {
-    reply.set_failed("the session is ending");
-    return reply;
-  }
-  for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
   return reply;
+}
+
+void Replica::answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going) {
+  const auto blocks = digest(keep_going);
+  if (!blocks) return reply.set_failed("the session is ending");
+  reply.mutable_verify()->set_epoch(status().committed.value());
+  for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
+  if (!disks_) return;
+  const auto disks = disks_->digest_disks(keep_going);
+  if (!disks) return reply.set_failed(disks.error().message);
+  for (const auto& disk : *disks) reply.mutable_verify()->add_block_digest(disk);
+}
+
+void Replica::answer_disk_digest(const replication::DiskDigestRequest& request,
+                                 replication::Reply& reply) {
+  const auto chunks = disks_->digest_chunks(request);
+  if (!chunks) return reply.set_failed(chunks.error().message);
+  auto& answer = *reply.mutable_disk_digest();
+  for (const auto& chunk : *chunks) answer.add_chunk_digest(chunk);
+}
+
+Result<> Replica::finish_disks() {
+  const std::lock_guard image{image_mutex_};
+  if (!disks_) return {};
+  UNDERSTUDY_CHECK(disks_->finish());
+  disks_.reset();
+  return {};
 }
 
 void Replica::on_end(const Error& reason) {
@@ -130,6 +169,7 @@ void Replica::on_end(const Error& reason) {
 void Replica::abandon() {
   const std::lock_guard image{image_mutex_};
   abandoned_ = true;
+  disks_.reset();
 }
 
 ReplicaStatus Replica::status() const {

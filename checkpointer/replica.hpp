@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "checkpointer/disk_replica.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "config/clock.hpp"
 #include "config/mapping.hpp"
@@ -17,7 +18,8 @@ namespace understudy::checkpointer {
 struct ReplicaStatus {
   Epoch committed;  ///< 0: still synchronising; not fit to be promoted
   TimePoint last_commit;
-  bool over{};  ///< the session has ended
+  std::size_t disk_waiting_bytes{};  ///< as of that commit, not yet in the disk images
+  bool over{};                       ///< the session has ended
   std::string why_over;
 };
 
@@ -25,13 +27,16 @@ struct ReplicaStatus {
 /// the session has ended.
 class Replica final : public replication::ReplicaEvents {
  public:
-  /// Writes into `image`, which must outlive the session.
+  /// Writes into `image`, which must outlive the session. `disks`: null for a guest without.
   [[nodiscard]] static Result<std::shared_ptr<Replica>> create(
       const hypervisor::RamLayout& layout, std::span<std::byte> image,
-      std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit);
+      std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
+      std::unique_ptr<DiskReplica> disks = nullptr);
 
   Result<> on_sync_pages(std::span<const std::byte> payload) override;
   Result<> on_check(std::span<const std::byte> payload) override;
+  Result<> on_sync_disk(std::span<const std::byte> payload) override;
+  Result<> on_check_disk(std::span<const std::byte> payload) override;
   Result<> on_check_seal(const replication::Seal& seal) override;
   void on_commit(const replication::StagedEpoch& epoch) override;
   replication::Reply on_request(const replication::Request& request,
@@ -42,6 +47,9 @@ class Replica final : public replication::ReplicaEvents {
   /// Waits for the event that is running. A session that goes on is ended at its next frame.
   void abandon();
 
+  /// After the session: the disks' images hold the last commit, durably, and are this host's own.
+  [[nodiscard]] Result<> finish_disks();
+
   [[nodiscard]] ReplicaStatus status() const;
 
   /// Device state of the last commit.
@@ -49,8 +57,11 @@ class Replica final : public replication::ReplicaEvents {
 
  private:
   Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
-          std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit);
+          std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
+          std::unique_ptr<DiskReplica> disks);
 
+  void answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going);
+  void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(
       const replication::KeepGoing& keep_going) const;
@@ -59,7 +70,7 @@ class Replica final : public replication::ReplicaEvents {
   void apply(std::span<const std::byte> payload);
 
   hypervisor::RamLayout layout_;
-  std::mutex image_mutex_;  ///< for the image, against `abandon`; before mutex_
+  std::mutex image_mutex_;  ///< for image and disks, against `abandon`; before mutex_
   bool abandoned_{};
   ImageView image_;
   Mapping device_area_;
@@ -67,6 +78,7 @@ class Replica final : public replication::ReplicaEvents {
   replication::Seal last_seal_;
   std::function<void(const Error&)> on_over_;
   std::function<void(Epoch)> on_first_commit_;
+  std::unique_ptr<DiskReplica> disks_;
 
   mutable std::mutex mutex_;
   ReplicaStatus status_;

@@ -59,6 +59,29 @@ inline constexpr std::size_t precopy_bytes_per_epoch = 48U << 20U;
 inline constexpr std::size_t sync_passes =
     12;  ///< rounds of full synchronisation before the first epoch
 
+// --- disks
+inline constexpr std::size_t disks_per_guest = 8;
+inline constexpr std::uint32_t nbd_request_bytes = 1U << 20U;  ///< of one read or write
+inline constexpr std::uint32_t nbd_skipped_bytes =
+    32U << 20U;  ///< of a write that is refused; beyond, the connection ends
+inline constexpr std::uint32_t nbd_option_bytes = 8U << 10U;  ///< of one in the negotiation
+inline constexpr std::size_t nbd_options = 64;                ///< in one negotiation
+inline constexpr std::size_t nbd_waiting_flushes = 1024;
+inline constexpr std::uint32_t disk_chunk_bytes = 64U << 10U;  ///< what synchronisation compares
+inline constexpr std::uint64_t disk_digests = 256;     ///< chunks in one question to the backup
+inline constexpr std::uint64_t disk_chunks_left = 64;  ///< so few may be left to the first epoch
+inline constexpr std::size_t disk_sync_passes = 8;     ///< over what was written meanwhile
+/// Writes of the running epoch: above the first an epoch ends sooner, above the second a write
+/// waits, at the third protection ends.
+inline constexpr std::size_t disk_epoch_bytes_hasten = 8U << 20U;
+inline constexpr std::size_t disk_epoch_bytes_wait = 64U << 20U;
+inline constexpr std::size_t disk_epoch_bytes_max = 512U << 20U;
+inline constexpr auto disk_write_wait = 100ms;  ///< longest, of one write
+/// Committed and not yet in the backup's images: above this the primary waits for its commits ...
+inline constexpr std::size_t disk_queue_bytes = 128U << 20U;
+inline constexpr auto disk_queue_wait = 2s;  ///< ... so long; then the session ends
+inline constexpr std::size_t disk_state_file_bytes = 4096;
+
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
 inline constexpr auto link_test_longest = 15s;  ///< echoes and all
 
@@ -194,6 +217,8 @@ static_assert(invitation_period > link_connect, "a ticket is good while its conn
 static_assert(vhost_frame_bytes <= packet_bytes, "the queue takes any frame");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
+static_assert(disk_digests * 18 + 64 <= frame_payload_bytes, "digests fit their reply's frame");
+static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

@@ -3,10 +3,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <charconv>
 #include <fstream>
 #include <set>
+#include <string_view>
 
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
@@ -146,6 +148,28 @@ void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std
   }
 }
 
+void examine_disk(const Examined<config::Disk>& disk) {
+  static constexpr std::array<std::string_view, 3> models{"virtio-blk-pci", "ide-hd", "scsi-hd"};
+  auto& value = disk.value;
+  if (value.path().empty()) disk.complain("path", "name the raw image or block device");
+  disk.absolute_path("path", value.path());
+  if (value.model().empty()) value.set_model(std::string{models[0]});
+  if (std::find(models.begin(), models.end(), value.model()) == models.end()) {
+    disk.complain("model",
+                  fmt::format("'{}' is none of {}", value.model(), fmt::join(models, ", ")));
+  }
+}
+
+void examine_disks(const Examined<config::Guest>& guest) {
+  auto& value = guest.value;
+  if (static_cast<std::size_t>(value.disk_size()) > limits::disks_per_guest) {
+    guest.complain("disk", fmt::format("more than {} disks", limits::disks_per_guest), 0);
+  }
+  for (int i = 0; i < value.disk_size(); ++i) {
+    examine_disk(guest.nested(*value.mutable_disk(i), "disk", i));
+  }
+}
+
 void examine_protection(const Examined<config::Protection>& protection) {
   auto& value = protection.value;
   if (value.interval_ms() == 0) value.set_interval_ms(25);
@@ -180,8 +204,8 @@ void examine_guest(const Examined<config::Guest>& guest) {
     guest.complain("availability_objective", "give a percentage below 100, like 99.95");
   }
 
-  if (!value.has_boot() || value.boot().kernel().empty()) {
-    guest.complain("boot", "give boot { kernel: \"/path/vmlinuz\" }; disks are not supported yet");
+  if (value.boot().kernel().empty() && value.disk().empty()) {
+    guest.complain("boot", "give boot { kernel: \"/path/vmlinuz\" }, or a disk to boot from");
   }
   const auto boot = guest.nested(*value.mutable_boot(), "boot");
   boot.absolute_path("kernel", boot.value.kernel());
@@ -194,6 +218,7 @@ void examine_guest(const Examined<config::Guest>& guest) {
     examine_nic(guest.nested(*value.mutable_nic(i), "nic", i), value.name(),
                 static_cast<std::size_t>(i));
   }
+  examine_disks(guest);
   examine_protection(guest.nested(*value.mutable_protection(), "protection"));
 }
 

@@ -80,7 +80,8 @@ GuestHost::GuestHost(std::string name, Daemon& daemon)
     : name_{std::move(name)},
       daemon_{daemon},
       role_{name_, daemon.settings.this_node(), policy_of(name_, daemon.settings)},
-      engine_{name_, [this](const checkpointer::GuestEvent& event) {
+      engine_{name_, daemon.settings.config().state_dir(),
+              [this](const checkpointer::GuestEvent& event) {
                 post([this, event] { on_engine_event(event); });
               }} {}
 
@@ -139,9 +140,18 @@ void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
   std::visit(Tell{role_}, event);
 }
 
+/// Disk images may lie elsewhere on this host, if its own configuration of the guest says so.
+replication::Offer GuestHost::with_own_paths(replication::Offer offer) const {
+  const auto* own = daemon_.settings.find_guest(name_);
+  if (own == nullptr || own->disk_size() != offer.guest().disk_size()) return offer;
+  for (int i = 0; i < own->disk_size(); ++i)
+    offer.mutable_guest()->mutable_disk(i)->set_path(own->disk(i).path());
+  return offer;
+}
+
 Result<std::shared_ptr<replication::ReplicaEvents>> GuestHost::accept(
     const replication::Offer& offer) {
-  auto replica = engine_.become_standby(offer);
+  auto replica = engine_.become_standby(with_own_paths(offer));
   if (replica) {
     post([this, term = Term{offer.term()}] { role_.standby_made(term); });
   }
@@ -329,6 +339,7 @@ control::Guest GuestHost::report() const {
   report_outlook(guest);
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);
+  if (!status.disk_complaints.empty()) guest.set_detail(status.disk_complaints);
   report_protection(guest, status);
   return guest;
 }

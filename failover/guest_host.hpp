@@ -59,6 +59,7 @@ class GuestHost {
 
  private:
   void post(std::function<void()> work);
+  [[nodiscard]] replication::Offer with_own_paths(replication::Offer offer) const;
   void on_engine_event(const checkpointer::GuestEvent& event);
   void begin(std::shared_ptr<ControlCall> call, const Result<>& accepted);
   void report_state(control::Guest& guest) const;

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "config/result.hpp"
-#include "failover/durable_file.hpp"
+#include "config/durable_file.hpp"
 #include "failover/peer.pb.h"
 
 namespace understudy::failover {

@@ -1,5 +1,7 @@
 #include "hypervisor/qemu_command.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace understudy::hypervisor {
@@ -29,6 +31,7 @@ void add_machine(Words& words, const config::Guest& guest, int ram) {
 }
 
 void add_boot(Words& words, const config::Boot& boot) {
+  if (boot.kernel().empty()) return;  // from its first disk
   append(words, {"-kernel", boot.kernel()});
   if (!boot.initrd().empty()) append(words, {"-initrd", boot.initrd()});
   if (!boot.command_line().empty()) append(words, {"-append", boot.command_line()});
@@ -57,7 +60,39 @@ void add_nic(Words& words, const config::Guest& guest, std::size_t number, int d
   append(words, {"-device", device});
 }
 
+/// Given, so that QEMU does not guess it from the partition table: a standby would read that from
+/// an image that is about to change.
+std::string geometry(std::uint64_t bytes) {
+  constexpr std::uint64_t heads = 16;
+  constexpr std::uint64_t sectors = 63;
+  const auto cylinders = std::clamp<std::uint64_t>(bytes / (heads * sectors * 512), 1, 16383);
+  return fmt::format("cyls={},heads={},secs={}", cylinders, heads, sectors);
+}
+
+void add_disks(Words& words, const config::Guest& guest, const QemuDescriptors& descriptors) {
+  const bool scsi = std::ranges::any_of(
+      guest.disk(), [](const auto& disk) { return disk.model().starts_with("scsi-"); });
+  if (scsi) append(words, {"-device", "virtio-scsi-pci,id=scsi"});
+  for (std::size_t i = 0; i < descriptors.disks.size(); ++i) {
+    const auto& disk = descriptors.disks[i];
+    append(words, {"-blockdev",
+                   fmt::format("driver=nbd,node-name={0},server.type=fd,server.str={1},export={0},"
+                               "discard=unmap",
+                               disk_export(i), disk.socket),
+                   "-device",
+                   // The guest hears of errors, a full disk too, as it would from a disk of its
+                   // own; QEMU's default stops it for a full one.
+                   fmt::format("{},drive={},rerror=report,werror=report,{}",
+                               guest.disk(static_cast<int>(i)).model(), disk_export(i),
+                               geometry(disk.bytes))});
+  }
+}
+
 }  // namespace
+
+std::string disk_export(std::size_t number) {
+  return fmt::format("disk{}", number);
+}
 
 Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptors& descriptors) {
   Words words{qemu_program,
@@ -76,6 +111,7 @@ Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptor
   for (std::size_t i = 0; i < descriptors.nics.size(); ++i) {
     add_nic(words, guest, i, descriptors.nics[i]);
   }
+  add_disks(words, guest, descriptors);
   add_boot(words, guest.boot());
   if (start == Start::incoming) {
     append(words, {"-incoming", "defer"});

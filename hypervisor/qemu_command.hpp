@@ -19,7 +19,15 @@ struct QemuDescriptors {
   int monitor;            ///< stream socket
   std::vector<int> nics;  ///< one per NIC of the guest: a stream socket, or with VHOST_USER an
                           ///< O_PATH descriptor of the socket on which the backend listens
+  struct Disk {
+    int socket;  ///< to an NBD server that exports disk_export(number)
+    std::uint64_t bytes;
+  };
+  std::vector<Disk> disks;
 };
+
+/// Under which name a guest's disk is exported.
+[[nodiscard]] std::string disk_export(std::size_t number);
 
 enum class Start : std::uint8_t {
   paused,    ///< the guest will boot here: `cont` starts it

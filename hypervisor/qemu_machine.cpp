@@ -104,6 +104,8 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
                                                         Wiring wiring) {
   UNDERSTUDY_ASSERT(wiring.nics.size() == static_cast<std::size_t>(guest.nic_size()),
                     "a socket per NIC");
+  UNDERSTUDY_ASSERT(wiring.disks.size() == static_cast<std::size_t>(guest.disk_size()),
+                    "a socket per disk");
   UNDERSTUDY_CHECK(DirtyTracker::supported());
   UNDERSTUDY_TRY(const auto choice, choose_accelerator(guest.accelerator()));
   guest.set_accelerator(choice.accelerator);
@@ -120,18 +122,22 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
   UNDERSTUDY_TRY(auto incoming, socket_pair());
   UNDERSTUDY_TRY(auto shim, ShimClient::create());
 
-  QemuDescriptors descriptors{ram.get(), monitor.theirs.get(), {}};
+  QemuDescriptors descriptors{ram.get(), monitor.theirs.get(), {}, {}};
   for (const auto& nic : wiring.nics) descriptors.nics.push_back(nic.get());
+  for (const auto& disk : wiring.disks)
+    descriptors.disks.push_back({disk.socket.get(), disk.bytes});
   Launch launch{qemu_command(guest, start, descriptors),
                 {"LD_PRELOAD=" + library, fmt::format("UNDERSTUDY_SHIM_FD={}", shim.theirs.get())},
                 {ram.get(), device_file.get(), monitor.theirs.get(), shim.theirs.get(),
                  incoming.theirs.get()}};
   launch.inherited.insert(launch.inherited.end(), descriptors.nics.begin(), descriptors.nics.end());
+  for (const auto& disk : descriptors.disks) launch.inherited.push_back(disk.socket);
   auto child = ChildProcess::start(launch);
   if (!child) return fail(child.error().within("QEMU (Debian: qemu-system-x86)"));
   monitor.theirs.reset();
   shim.theirs.reset();
-  wiring.nics.clear();
+  wiring.nics.clear();  // QEMU has its ends
+  wiring.disks.clear();
 
   auto qmp = QmpClient::open(std::move(monitor.ours), limits::qemu_start);
   if (!qmp) {

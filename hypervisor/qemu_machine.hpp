@@ -29,9 +29,14 @@ enum class MachineEvent : std::uint8_t { powered_off, reset, panicked, gone };
 
 class QemuMachine final : public ActiveMachine, public StandbyMachine {
  public:
+  struct DiskWiring {
+    UniqueFd socket;  ///< QEMU's end
+    std::uint64_t bytes;
+  };
   /// Everything that a QEMU needs from outside.
   struct Wiring {
-    std::vector<UniqueFd> nics;             ///< as QemuDescriptors has them
+    std::vector<UniqueFd> nics;  ///< as QemuDescriptors has them
+    std::vector<DiskWiring> disks;
     std::shared_ptr<OwnWrites> own_writes;  ///< where a NIC's backend writes; null: none does
   };
 

@@ -39,11 +39,14 @@ enum class FrameType : std::uint8_t {
   bye = 12,          ///< either: the session ends; Protocol Buffers (Bye)
   probe = 13,        ///< of a link test; answered if it has a sequence number; any payload
   probe_reply = 14,  ///< with the probe's sequence number; no payload
+  sync_disk = 15,    ///< sequenced: disk contents of the full synchronisation, applied at once
+  disk = 16,         ///< sequenced: disk writes of an epoch, staged until its seal
 };
 
 /// Sequenced frames are numbered, kept by the sender until acknowledged, and delivered in order.
 [[nodiscard]] constexpr bool sequenced(FrameType type) {
-  return type >= FrameType::sync_pages && type <= FrameType::request;
+  return (type >= FrameType::sync_pages && type <= FrameType::request) ||
+         type == FrameType::sync_disk || type == FrameType::disk;
 }
 
 [[nodiscard]] std::string_view to_string(FrameType type);

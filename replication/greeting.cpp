@@ -74,7 +74,14 @@ Result<std::size_t> staging_bytes(const Offer& offer) {
                 offer.ram_block_size(), limits::ram_blocks);
   }
   constexpr std::uint64_t most = std::uint64_t{limits::memory_mib_max} << 20U;
+  if (std::cmp_greater(offer.disk_bytes_size(), limits::disks_per_guest)) {
+    return fail(ErrorKind::limit, "a guest of {} disks, at most {} are possible",
+                offer.disk_bytes_size(), limits::disks_per_guest);
+  }
   std::uint64_t total = limits::device_state_bytes + limits::precopy_bytes_per_epoch;
+  // An eighth more: records have heads.
+  if (offer.disk_bytes_size() > 0)
+    total += limits::disk_epoch_bytes_max + limits::disk_epoch_bytes_max / 8;
   for (const auto& block : offer.ram_block()) {
     if (block.max_bytes() > most || block.used_bytes() > block.max_bytes()) {
       return fail(ErrorKind::invalid, "a RAM block of {} bytes that uses {}", block.max_bytes(),

@@ -14,6 +14,10 @@ constexpr std::size_t rounded_up(std::size_t bytes) {
   return (bytes + staging_unit - 1) / staging_unit * staging_unit;
 }
 
+constexpr bool staged_until_seal(FrameType type) {
+  return type == FrameType::pages || type == FrameType::disk;
+}
+
 template <class... Args>
 ReceiverMachine::Violation violation(ErrorKind kind, fmt::format_string<Args...> text,
                                      Args&&... args) {
@@ -30,7 +34,7 @@ ReceiverMachine::ReceiverMachine(SessionId session, std::vector<std::uint64_t> b
       scratch_(limits::frame_payload_bytes) {}
 
 bool ReceiverMachine::to_be_staged(const FrameHeader& header) const {
-  return header.type == FrameType::pages && header.session == session_ &&
+  return staged_until_seal(header.type) && header.session == session_ &&
          header.sequence == held_.next() && header.payload_bytes > 0 &&
          rounded_up(header.payload_bytes) <= staging_.size() - staged_bytes_;
 }
@@ -71,19 +75,21 @@ Result<ReceiverMachine::Delivery> ReceiverMachine::on_sequenced(
   }
   const bool staged = to_be_staged(header);
   UNDERSTUDY_ASSERT(!staged || payload.data() == staging_.data() + staged_bytes_,
-                    "pages are read to their place in the staging area");
-  if (header.type == FrameType::pages && payload.empty()) {
-    return violation(ErrorKind::protocol, "a pages frame without pages");
+                    "what is staged is read to its place in the staging area");
+  if (staged_until_seal(header.type) && payload.empty()) {
+    return violation(ErrorKind::protocol, "a {} frame without contents", to_string(header.type));
   }
-  if (header.type == FrameType::pages && !staged) {
+  if (staged_until_seal(header.type) && !staged) {
     return violation(ErrorKind::limit, "epoch {} takes more than the {} MiB that any epoch can",
                      header.epoch, staging_.size() >> 20U);
   }
   held_ = header.sequence;
   ++unacked_;
   switch (header.type) {
-    case FrameType::sync_pages: return on_sync_pages(payload);
-    case FrameType::pages: return on_pages(header, payload);
+    case FrameType::sync_pages:
+    case FrameType::sync_disk: return on_synchronisation(header.type, payload);
+    case FrameType::pages:
+    case FrameType::disk: return on_contents(header, payload);
     case FrameType::seal: return on_seal(header, payload);
     default: break;
   }
@@ -94,23 +100,28 @@ Result<ReceiverMachine::Delivery> ReceiverMachine::on_sequenced(
   return Asked{std::move(request)};
 }
 
-ReceiverMachine::Delivery ReceiverMachine::on_sync_pages(std::span<const std::byte> payload) const {
-  // They are applied at once: behind an epoch they would tear the image.
-  if (committed_ != Epoch{} || !staged_.payloads.empty()) {
-    return violation(ErrorKind::protocol,
-                     "pages of the full synchronisation after the first epoch");
+ReceiverMachine::Delivery ReceiverMachine::on_synchronisation(
+    FrameType type, std::span<const std::byte> payload) const {
+  // It is applied at once: behind an epoch it would tear the image.
+  if (committed_ != Epoch{} || !staged_.payloads.empty() || !staged_.disk_payloads.empty()) {
+    return violation(ErrorKind::protocol, "a {} frame after the first epoch", to_string(type));
   }
+  if (type == FrameType::sync_disk) return SyncDisk{payload};
   return SyncPages{payload};
 }
 
-ReceiverMachine::Delivery ReceiverMachine::on_pages(const FrameHeader& header,
-                                                    std::span<const std::byte> payload) {
+ReceiverMachine::Delivery ReceiverMachine::on_contents(const FrameHeader& header,
+                                                       std::span<const std::byte> payload) {
   if (header.epoch != committed_.next()) {
-    return violation(ErrorKind::protocol, "pages of epoch {} where epoch {} is due", header.epoch,
-                     committed_.next());
+    return violation(ErrorKind::protocol, "a {} frame of epoch {} where epoch {} is due",
+                     to_string(header.type), header.epoch, committed_.next());
+  }
+  staged_bytes_ += rounded_up(payload.size());
+  if (header.type == FrameType::disk) {
+    staged_.disk_payloads.push_back(payload);
+    return Disk{payload};
   }
   staged_.payloads.push_back(payload);
-  staged_bytes_ += rounded_up(payload.size());
   return Pages{payload};
 }
 
@@ -134,6 +145,10 @@ Result<> ReceiverMachine::check_seal(Epoch epoch, const Seal& seal) const {
   if (seal.frames() != staged_.payloads.size()) {
     return fail(ErrorKind::protocol, "the seal of epoch {} speaks of {} frames, but {} came", epoch,
                 seal.frames(), staged_.payloads.size());
+  }
+  if (seal.disk_frames() != staged_.disk_payloads.size()) {
+    return fail(ErrorKind::protocol, "the seal of epoch {} speaks of {} disk frames, but {} came",
+                epoch, seal.disk_frames(), staged_.disk_payloads.size());
   }
   if (seal.device_bytes() > limits::device_state_bytes) {
     return fail(ErrorKind::limit, "device state of {} bytes, at most {} are allowed",
@@ -166,6 +181,7 @@ void ReceiverMachine::applied() {
   UNDERSTUDY_ASSERT(sealed_ && staged_.epoch == committed_, "commit comes first");
   sealed_ = false;
   staged_.payloads.clear();
+  staged_.disk_payloads.clear();
   staged_bytes_ = 0;
 }
 

@@ -30,6 +30,13 @@ class ReceiverMachine {
   struct Pages {
     std::span<const std::byte> payload;
   };
+  struct SyncDisk {
+    std::span<const std::byte> payload;
+  };
+  /// As Pages.
+  struct Disk {
+    std::span<const std::byte> payload;
+  };
   /// `staged()` is whole; its pages are checked. Check the seal, then `commit`, `applied`.
   struct Sealed {};
   struct Asked {
@@ -42,7 +49,8 @@ class ReceiverMachine {
   struct Violation {
     Error error;
   };
-  using Delivery = std::variant<Ignored, SyncPages, Pages, Sealed, Asked, Pinged, Left, Violation>;
+  using Delivery = std::variant<Ignored, SyncPages, SyncDisk, Pages, Disk, Sealed, Asked, Pinged,
+                                Left, Violation>;
 
   /// `block_bytes`: what each RAM block may use at most, in the order of the offer.
   ReceiverMachine(SessionId session, std::vector<std::uint64_t> block_bytes,
@@ -76,8 +84,9 @@ class ReceiverMachine {
   [[nodiscard]] bool to_be_staged(const FrameHeader& header) const;
   [[nodiscard]] Result<Delivery> on_sequenced(const FrameHeader& header,
                                               std::span<const std::byte> payload);
-  [[nodiscard]] Delivery on_sync_pages(std::span<const std::byte> payload) const;
-  [[nodiscard]] Delivery on_pages(const FrameHeader& header, std::span<const std::byte> payload);
+  [[nodiscard]] Delivery on_synchronisation(FrameType type,
+                                            std::span<const std::byte> payload) const;
+  [[nodiscard]] Delivery on_contents(const FrameHeader& header, std::span<const std::byte> payload);
   [[nodiscard]] Delivery on_seal(const FrameHeader& header, std::span<const std::byte> payload);
   [[nodiscard]] Result<> check_seal(Epoch epoch, const Seal& seal) const;
 

@@ -18,6 +18,14 @@ log::Field session_field(SessionId session) {
 
 }  // namespace
 
+Result<> ReplicaEvents::on_sync_disk(std::span<const std::byte> /*payload*/) {
+  return fail(ErrorKind::protocol, "disk contents for a guest without disks");
+}
+
+Result<> ReplicaEvents::on_check_disk(std::span<const std::byte> /*payload*/) {
+  return fail(ErrorKind::protocol, "disk writes for a guest without disks");
+}
+
 ReceiverSession::ReceiverSession(Plan plan)
     : plan_{std::move(plan)},
       machine_{plan_.session, plan_.block_bytes, plan_.staging.bytes()},
@@ -101,6 +109,14 @@ void ReceiverSession::handle(const Machine::SyncPages& pages) {
 
 void ReceiverSession::handle(const Machine::Pages& pages) {
   if (const auto good = plan_.replica->on_check(pages.payload); !good) end(good.error());
+}
+
+void ReceiverSession::handle(const Machine::SyncDisk& contents) {
+  if (const auto good = plan_.replica->on_sync_disk(contents.payload); !good) end(good.error());
+}
+
+void ReceiverSession::handle(const Machine::Disk& writes) {
+  if (const auto good = plan_.replica->on_check_disk(writes.payload); !good) end(good.error());
 }
 
 void ReceiverSession::handle(const Machine::Sealed& /*sealed*/) {

@@ -58,6 +58,8 @@ class ReceiverSession final : public LinkEvents {
   void handle(const Machine::Ignored& nothing);
   void handle(const Machine::SyncPages& pages);
   void handle(const Machine::Pages& pages);
+  void handle(const Machine::SyncDisk& contents);
+  void handle(const Machine::Disk& writes);
   void handle(const Machine::Sealed& sealed);
   void handle(const Machine::Asked& asked);
   void handle(const Machine::Pinged& pinged);

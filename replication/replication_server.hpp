@@ -23,6 +23,7 @@ namespace understudy::replication {
 struct StagedEpoch {
   Epoch epoch;
   std::vector<std::span<const std::byte>> payloads;
+  std::vector<std::span<const std::byte>> disk_payloads;
   Seal seal;
 };
 
@@ -41,6 +42,10 @@ class ReplicaEvents {
   /// Looked at before the epoch is acknowledged: every record is well-formed and inside the image.
   /// What passes here must apply without failing.
   [[nodiscard]] virtual Result<> on_check(std::span<const std::byte> payload) = 0;
+
+  /// The same for a guest's disks. Those who have none refuse.
+  [[nodiscard]] virtual Result<> on_sync_disk(std::span<const std::byte> payload);
+  [[nodiscard]] virtual Result<> on_check_disk(std::span<const std::byte> payload);
 
   /// The same for the seal, once its count of frames and its sizes agree with the offer.
   [[nodiscard]] virtual Result<> on_check_seal(const Seal& seal) = 0;

@@ -9,7 +9,7 @@
 
 #include <boost/asio/thread_pool.hpp>
 
-#include "failover/durable_file.hpp"
+#include "config/durable_file.hpp"
 #include "failover/monitoring/availability.hpp"
 
 namespace understudy::failover {

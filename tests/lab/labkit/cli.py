@@ -25,6 +25,7 @@ Whole lab
     up [--hosts N]                    hosts a, b, ... and the witness w (N in all, default 3), a client,
                                       three networks; returns when Corosync is quorate on every host
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
+       [--guest RECIPE]               pg, or pg-disk: with its root file system on a disk
        [--no-daemon]                  Corosync only, no understudyd
        [--link tcp|dpdk]              by what checkpoints travel (tcp)
        [--clear]                      no key: checkpoints travel in clear text
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     only = arg("--only", choices=[DAEMON, COROSYNC])
     rest = arg("argv", nargs=argparse.REMAINDER)
     command("up", arg("--hosts", type=int, default=3), arg("--no-guest", action="store_true"),
+            arg("--guest", default=""),
             arg("--no-daemon", action="store_true"), arg("--clear", action="store_true"),
             arg("--link", choices=LINKS, default="tcp"),
             arg("--bin", type=Path),
@@ -127,7 +129,7 @@ STARTED = time.monotonic()
 
 
 def do_up(lab: Lab, o) -> int:
-    lab.up(hosts=o.hosts, guest_name=None if o.no_guest else "pg", daemon=not o.no_daemon,
+    lab.up(hosts=o.hosts, guest_name=None if o.no_guest else o.guest, daemon=not o.no_daemon,
            binaries=o.bin, encrypted=not o.clear, link=o.link,
            **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
                                      "beacon_ms": o.beacon, "nic": o.nic, "uplink": o.uplink}))

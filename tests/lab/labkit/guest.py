@@ -1,6 +1,7 @@
-"""Builds the guests of tests/lab/guests into build/guests/NAME/{vmlinuz,initrd}.
+"""Builds the guests of tests/lab/guests into build/guests/NAME/{vmlinuz,initrd}, some with a disk.img.
 
-The root file system is the initrd: it lives in guest RAM. The build runs in a mount and pid namespace of
+Without a disk the root file system is the initrd: it lives in guest RAM. A recipe's file `uses` names
+others whose files it takes. The build runs in a mount and pid namespace of
 its own, so an interrupted one leaves neither mounts nor processes, and is kept as long as the digest of
 its recipe stays the same.
 """
@@ -17,7 +18,7 @@ from .plan import LabError
 
 RECIPES = Path(__file__).resolve().parents[1] / "guests"
 GUESTS = Path(__file__).resolve().parents[3] / "build/guests"
-PROGRAMS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "lz4": "lz4"}
+PROGRAMS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "lz4": "lz4", "mke2fs": "e2fsprogs"}
 
 
 def names() -> list[str]:
@@ -30,6 +31,9 @@ def digest(recipe: Path) -> str:
         if path.is_file():
             sums.update(f"{path.relative_to(recipe)}\0{os.access(path, os.X_OK)}\0".encode())
             sums.update(path.read_bytes())
+    uses = recipe / "uses"
+    for other in uses.read_text().split() if uses.exists() else []:
+        sums.update(digest(RECIPES / other).encode())
     return sums.hexdigest()
 
 

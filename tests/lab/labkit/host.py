@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import membership, namespaces
-from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan
+from .plan import CONFIG_IN_HOST, DISK_IN_HOST, WITNESS, LabError, Plan
 from .shell import interruption, wait_until
 
 # Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
@@ -55,7 +55,21 @@ class Host:
             key = self.directory / "lab/replication.key"
             key.touch(mode=0o600)
             key.write_bytes(bytes.fromhex(self.plan.key))
+        if self.plan.guest and self.plan.guest.disk and self.name != WITNESS:
+            self._prepare_disk(Path(self.plan.guest.disk))
         os.mkfifo(self.directory / "lab/requests")
+
+    def _prepare_disk(self, image: Path) -> None:
+        if self.name == self.plan.hosts[0]:
+            subprocess.run(["cp", "--sparse=always", str(image), str(self.disk)], check=True)
+        else:
+            with open(self.disk, "wb") as empty:
+                empty.truncate(image.stat().st_size)
+
+    @property
+    def disk(self) -> Path:
+        """The guest's disk image on this host, as seen from outside."""
+        return self.directory / "lib" / Path(DISK_IN_HOST).relative_to("/var/lib")
 
     def boot(self) -> None:
         """Process 1 runs and the host has its file system; no service yet."""

@@ -67,12 +67,13 @@ class Lab:
 
     # Up and down ---------------------------------------------------------------------------------
 
-    def up(self, hosts: int = 3, guest_name: str | None = "pg", daemon: bool = True,
+    def up(self, hosts: int = 3, guest_name: str | None = "", daemon: bool = True,
            binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
            link: str | None = None, **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
-        guest_name None is --no-guest; encrypted False leaves replication in clear text; link None is the
+        guest_name names a recipe of tests/lab/guests, default the environment's UNDERSTUDY_GUEST or pg; the
+        guest itself is always called pg. None is --no-guest; encrypted False leaves replication in clear text; link None is the
         environment's UNDERSTUDY_LINK, or tcp. guest_settings
         are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
         UNDERSTUDY_UPLINK is the default of `uplink`). The guest is built if needed but not started:
@@ -83,11 +84,13 @@ class Lab:
         with self._locked():
             if self.exists():
                 raise LabError(f"lab {self.name!r} is up already, or its rest is: lab down")
-            if guest_name:
+            if guest_name is not None:
+                guest_name = guest_name or os.environ.get("UNDERSTUDY_GUEST", "pg")
                 files = guest.build(guest_name, self.say)
                 guest_settings.setdefault("uplink", os.environ.get("UNDERSTUDY_UPLINK", "tap"))
-                guest_plan = GuestPlan(name=guest_name, kernel=str(files / "vmlinuz"),
-                                       initrd=str(files / "initrd"), **guest_settings)
+                disk = files / "disk.img"
+                guest_plan = GuestPlan(kernel=str(files / "vmlinuz"), initrd=str(files / "initrd"),
+                                       disk=str(disk) if disk.exists() else "", **guest_settings)
             else:
                 guest_plan = None
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,

@@ -27,6 +27,7 @@ HOSTS_MIN, HOSTS_MAX = 3, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
 KEY_IN_HOST = "/run/lab/replication.key"
+DISK_IN_HOST = "/var/lib/understudy/pg.img"
 
 NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 
@@ -55,6 +56,8 @@ class GuestPlan:
     name: str = "pg"
     kernel: str = ""
     initrd: str = ""
+    disk: str = ""  # image that the first host has of its disk; the others' are empty; "": no disk
+    disk_model: str = "virtio-blk-pci"
     memory_mib: int = 1024
     vcpus: int = 1
     nic: str = "virtio-net-pci"
@@ -145,6 +148,8 @@ class Plan:
                 f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
                 f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} '
                 f'backend: {guest.backend.upper()} }}',
+                *([f'  disk {{ path: "{DISK_IN_HOST}" model: "{guest.disk_model}" }}']
+                  if guest.disk else []),
                 f'  console_log: "/var/log/{guest.name}.console"',
                 f"  protection {{ interval_ms: {guest.interval_ms} }}", "}"]
         return "\n".join(lines + self.extra) + "\n"

@@ -41,7 +41,7 @@ struct Fixture {
     return one;
   }
   void commit(std::uint64_t epoch, const std::vector<Bytes>& payloads) {
-    replication::StagedEpoch staged{Epoch{epoch}, {}, seal()};
+    replication::StagedEpoch staged{Epoch{epoch}, {}, {}, seal()};
     for (const auto& payload : payloads) staged.payloads.emplace_back(payload);
     replica->on_commit(staged);
   }

@@ -9,7 +9,7 @@
 
 #include "config/result.hpp"
 
-namespace understudy::failover {
+namespace understudy {
 
 class DurableFile {
  public:
@@ -28,4 +28,4 @@ class DurableFile {
   std::size_t limit_;
 };
 
-}  // namespace understudy::failover
+}  // namespace understudy

@@ -1,4 +1,4 @@
-#include "failover/durable_file.hpp"
+#include "config/durable_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,7 +13,7 @@
 #include "config/log.hpp"
 #include "config/unique_fd.hpp"
 
-namespace understudy::failover {
+namespace understudy {
 namespace {
 
 constexpr std::size_t checksum_bytes = 16;
@@ -84,4 +84,4 @@ Result<> DurableFile::save(std::string_view body) const {
   return sync_directory(std::filesystem::path{path_}.parent_path());
 }
 
-}  // namespace understudy::failover
+}  // namespace understudy

@@ -1,0 +1,207 @@
+#include "checkpointer/disk_replica.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "checkpointer/disk_digest.hpp"
+#include "config/limits.hpp"
+#include "config/log.hpp"
+
+namespace understudy::checkpointer {
+namespace {
+
+/// How often a wait asks whether it should go on.
+constexpr auto wait_step = milliseconds{50};
+
+Result<> write_records(GuestDisks& disks, std::span<const std::byte> records) {
+  return for_each_disk_record(records, [&disks](const DiskRecord& record) -> Result<> {
+    auto& image = disks.disk(record.disk).image();
+    const auto error = record.what == DiskContents::zeros
+                           ? image.zero(record.offset, record.bytes, Hole::allowed)
+                           : image.write(record.offset, record.data);
+    if (error) return fail_errno(fmt::format("disk image {}", image.path()), error.value());
+    return {};
+  });
+}
+
+Result<> flush_images(GuestDisks& disks) {
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    auto& image = disks.disk(i).image();
+    if (const auto error = image.flush())
+      return fail_errno(fmt::format("disk image {}", image.path()), error.value());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> recover_images(GuestDisks& disks, const DiskState& state) {
+  UNDERSTUDY_TRY(auto journal, DiskJournal::open(state.journal_path()));
+  UNDERSTUDY_TRY(const auto batch, journal.load());
+  if (batch) {
+    UNDERSTUDY_CHECK(check_disk_records(*batch, disks.sizes()));
+    UNDERSTUDY_CHECK(write_records(disks, *batch));
+    UNDERSTUDY_CHECK(flush_images(disks));
+    log::info("disk.recovered",
+              {log::kv("journal", state.journal_path()), log::kv("bytes", batch->size())});
+  }
+  return journal.clear();
+}
+
+Result<std::unique_ptr<DiskReplica>> DiskReplica::create(GuestDisks& disks,
+                                                         const DiskState& state) {
+  UNDERSTUDY_TRY(auto journal, DiskJournal::open(state.journal_path()));
+  UNDERSTUDY_CHECK(state.save(ImageState::incomplete));
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  return std::unique_ptr<DiskReplica>{new DiskReplica{disks, state, std::move(journal)}};
+}
+
+DiskReplica::DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal)
+    : disks_{disks},
+      sizes_{disks.sizes()},
+      state_{std::move(state)},
+      journal_{std::move(journal)},
+      thread_{[this] { run(); }} {}
+
+DiskReplica::~DiskReplica() {
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<> DiskReplica::check(std::span<const std::byte> payload) const {
+  return check_disk_records(payload, sizes_);
+}
+
+Result<> DiskReplica::synchronise(std::span<const std::byte> payload) {
+  UNDERSTUDY_CHECK(check(payload));
+  UNDERSTUDY_CHECK(wait_for_room());
+  push({false, {payload.begin(), payload.end()}});
+  return {};
+}
+
+Result<> DiskReplica::wait_for_room() {
+  std::unique_lock lock{mutex_};
+  const bool room = changed_.wait_for(lock, limits::disk_queue_wait, [this] {
+    return broken_ || queued_bytes_ < limits::disk_queue_bytes;
+  });
+  if (broken_) return fail(*broken_);
+  if (!room) {
+    return fail(ErrorKind::timed_out,
+                "the backup's disk is too slow: {} MiB of disk writes wait there",
+                queued_bytes_ >> 20U);
+  }
+  return {};
+}
+
+void DiskReplica::commit(const std::vector<std::span<const std::byte>>& payloads) {
+  Item item{true, {}};
+  std::size_t bytes = 0;
+  for (const auto& payload : payloads) bytes += payload.size();
+  item.records.reserve(bytes);
+  for (const auto& payload : payloads)
+    item.records.insert(item.records.end(), payload.begin(), payload.end());
+  push(std::move(item));
+}
+
+void DiskReplica::push(Item item) {
+  const std::lock_guard lock{mutex_};
+  // Most epochs write nothing; the first tells that the images are whole.
+  if (item.records.empty() && !queue_.empty() && queue_.back().epoch) return;
+  queued_bytes_ += item.records.size();
+  queue_.push_back(std::move(item));
+  changed_.notify_all();
+}
+
+void DiskReplica::run() {
+  std::unique_lock lock{mutex_};
+  while (true) {
+    busy_ = false;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return stopping_ || (!queue_.empty() && !broken_); });
+    if (stopping_) return;
+    busy_ = true;
+    const auto items = std::exchange(queue_, {});
+    lock.unlock();
+    auto done = apply(items);
+    std::size_t bytes = 0;
+    for (const auto& item : items) bytes += item.records.size();
+    lock.lock();
+    queued_bytes_ -= bytes;
+    if (!done) {
+      log::error("disk.replica_failed", {log::kv("why", done.error().message)});
+      broken_ = done.error();
+    }
+  }
+}
+
+Result<> DiskReplica::apply(const Items& items) {
+  const auto first = std::ranges::find_if(items, &Item::epoch);
+  for (const auto& item : std::span{items.begin(), first})
+    UNDERSTUDY_CHECK(write_records(disks_, item.records));
+  if (first == items.end()) return {};
+  return apply_epochs({first, items.end()});
+}
+
+Result<> DiskReplica::apply_epochs(std::span<const Item> items) {
+  std::vector<std::span<const std::byte>> parts;
+  for (const auto& item : items) {
+    if (!item.records.empty()) parts.emplace_back(item.records);
+  }
+  if (whole_ && parts.empty()) return {};
+  // Before they are whole there is no boundary that a journal could keep.
+  if (whole_) UNDERSTUDY_CHECK(journal_.write(parts));
+  for (const auto& part : parts) UNDERSTUDY_CHECK(write_records(disks_, part));
+  UNDERSTUDY_CHECK(flush_images(disks_));
+  if (whole_) return journal_.forget();
+  whole_ = true;
+  return state_.save(ImageState::replica);
+}
+
+Result<> DiskReplica::wait_until_idle(const replication::KeepGoing& keep_going) {
+  std::unique_lock lock{mutex_};
+  while (!broken_ && (!queue_.empty() || busy_)) {
+    changed_.wait_for(lock, wait_step);
+    lock.unlock();
+    const bool goes_on = keep_going();
+    lock.lock();
+    if (!goes_on) return fail(ErrorKind::closed, "the session is ending");
+  }
+  if (broken_) return fail(*broken_);
+  return {};
+}
+
+Result<std::vector<std::string>> DiskReplica::digest_chunks(
+    const replication::DiskDigestRequest& request) {
+  if (request.disk() >= disks_.size() || request.chunks() > limits::disk_digests)
+    return fail(ErrorKind::protocol, "digests of disk {}, {} chunks", request.disk(),
+                request.chunks());
+  auto& disk = disks_.disk(request.disk());
+  if (request.first_chunk() > disk.chunks() ||
+      request.chunks() > disk.chunks() - request.first_chunk()) {
+    return fail(ErrorKind::protocol, "digests beyond the end of disk {}", request.disk());
+  }
+  return checkpointer::digest_chunks(disk, request.first_chunk(), request.chunks());
+}
+
+Result<std::vector<std::string>> DiskReplica::digest_disks(
+    const replication::KeepGoing& keep_going) {
+  UNDERSTUDY_CHECK(wait_until_idle(keep_going));
+  return checkpointer::digest_disks(disks_, keep_going);
+}
+
+Result<> DiskReplica::finish() {
+  UNDERSTUDY_CHECK(wait_until_idle([] { return true; }));
+  UNDERSTUDY_CHECK(journal_.clear());
+  return state_.save(ImageState::active);
+}
+
+std::size_t DiskReplica::waiting_bytes() const {
+  const std::lock_guard lock{mutex_};
+  return queued_bytes_;
+}
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,95 @@
+// The backup's side of a guest's disks: committed epochs wait in memory and reach the images whole,
+// through the journal, in the background.
+//
+//   commit → queue → journal, durable → images, durable
+//
+// All epochs that wait are one batch. So a slow disk makes batches larger, and a queue that is full
+// makes the primary wait for its commits.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "checkpointer/disk_journal.hpp"
+#include "checkpointer/disk_state.hpp"
+#include "checkpointer/guest_disks.hpp"
+#include "replication/replication_server.hpp"
+
+namespace understudy::checkpointer {
+
+/// Finishes what a crash has interrupted: applies a whole batch of the journal to the images. Call
+/// it before anything else reads or writes them.
+[[nodiscard]] Result<> recover_images(GuestDisks& disks, const DiskState& state);
+
+/// The session's thread calls all but `finish`.
+class DiskReplica {
+ public:
+  /// The images count as incomplete from now on, until the first epoch is on disk.
+  [[nodiscard]] static Result<std::unique_ptr<DiskReplica>> create(GuestDisks& disks,
+                                                                   const DiskState& state);
+  /// Leaves what has not been applied to the journal's next reader, or to nobody: the images stay
+  /// at an epoch's boundary.
+  ~DiskReplica();
+  DiskReplica(const DiskReplica&) = delete;
+  DiskReplica& operator=(const DiskReplica&) = delete;
+
+  [[nodiscard]] Result<> check(std::span<const std::byte> payload) const;
+  /// Contents of the synchronisation. Waits while the queue is full, as `wait_for_room`.
+  [[nodiscard]] Result<> synchronise(std::span<const std::byte> payload);
+  /// Before an epoch is acknowledged; an error: the images here cannot take any more.
+  [[nodiscard]] Result<> wait_for_room();
+  /// After wait_for_room: cannot fail.
+  void commit(const std::vector<std::span<const std::byte>>& payloads);
+
+  /// XXH3-128 of chunks as of everything before; of a whole disk. nullopt when told to stop.
+  [[nodiscard]] Result<std::vector<std::string>> digest_chunks(
+      const replication::DiskDigestRequest& request);
+  [[nodiscard]] Result<std::vector<std::string>> digest_disks(
+      const replication::KeepGoing& keep_going);
+
+  /// After the session: everything is in the images, durably, and they are this host's own. May
+  /// take as long as the disks need.
+  [[nodiscard]] Result<> finish();
+
+  /// Committed bytes that are not in the images yet.
+  [[nodiscard]] std::size_t waiting_bytes() const;
+
+ private:
+  struct Item {
+    bool epoch;  ///< else synchronisation
+    std::vector<std::byte> records;
+  };
+  using Items = std::vector<Item>;
+
+  DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal);
+
+  void run();
+  [[nodiscard]] Result<> apply(const Items& items);
+  [[nodiscard]] Result<> apply_epochs(std::span<const Item> items);
+  void push(Item item);
+  [[nodiscard]] Result<> wait_until_idle(const replication::KeepGoing& keep_going);
+
+  GuestDisks& disks_;
+  const std::vector<std::uint64_t> sizes_;
+  DiskState state_;
+  DiskJournal journal_;
+  bool whole_{};  ///< the thread's: the images have been at an epoch's boundary
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  Items queue_;
+  std::size_t queued_bytes_{};  ///< being applied included
+  bool busy_{};
+  bool stopping_{};
+  std::optional<Error> broken_;
+
+  std::thread thread_;
+};
+
+}  // namespace understudy::checkpointer

@@ -1,0 +1,126 @@
+#include "checkpointer/disk_stream.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "checkpointer/disk_digest.hpp"
+#include "config/limits.hpp"
+#include "config/log.hpp"
+
+namespace understudy::checkpointer {
+namespace {
+
+/// Requests of this kind bear numbers that no epoch has.
+constexpr std::uint64_t first_request = std::uint64_t{1} << 63U;
+
+}  // namespace
+
+DiskStream::DiskStream(GuestDisks& disks, FrameWriter& writer, Port port)
+    : disks_{disks},
+      writer_{writer},
+      port_{std::move(port)},
+      chunk_(limits::disk_chunk_bytes),
+      request_{first_request} {
+  disks_.set_mode(DiskMode::tracking);
+}
+
+DiskStream::~DiskStream() {
+  disks_.set_mode(DiskMode::plain);
+  disks_.log().close();
+}
+
+Result<> DiskStream::synchronise() {
+  for (std::uint16_t disk = 0; disk < disks_.size(); ++disk) UNDERSTUDY_CHECK(compare(disk));
+  for (std::size_t pass = 0; pass < limits::disk_sync_passes; ++pass) {
+    UNDERSTUDY_TRY(const auto sent, send_marked());
+    if (sent <= limits::disk_chunks_left) break;
+  }
+  return {};
+}
+
+Result<> DiskStream::compare(std::uint16_t number) {
+  auto& disk = disks_.disk(number);
+  std::uint64_t sent = 0;
+  for (std::uint64_t first = 0; first < disk.chunks(); first += limits::disk_digests) {
+    if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+    const auto count = std::min(limits::disk_digests, disk.chunks() - first);
+    replication::Request request;
+    request.set_id(request_++);
+    request.mutable_disk_digest()->set_disk(number);
+    request.mutable_disk_digest()->set_first_chunk(first);
+    request.mutable_disk_digest()->set_chunks(count);
+    UNDERSTUDY_TRY(const auto reply, port_.ask(std::move(request)));
+    const auto& theirs = reply.disk_digest().chunk_digest();
+    UNDERSTUDY_TRY(const auto ours, digest_chunks(disk, first, count));
+    if (std::cmp_not_equal(theirs.size(), ours.size()))
+      return fail(ErrorKind::protocol, "the backup digested {} chunks of {}", theirs.size(), count);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (ours[i] == theirs[static_cast<int>(i)]) continue;
+      UNDERSTUDY_CHECK(send_chunk(number, first + i));
+      ++sent;
+    }
+    port_.progress((static_cast<double>(number) +
+                    static_cast<double>(first + count) / static_cast<double>(disk.chunks())) /
+                   static_cast<double>(disks_.size()));
+  }
+  log::info("disk.compared",
+            {log::kv("disk", number), log::kv("chunks", disk.chunks()), log::kv("differed", sent)});
+  return {};
+}
+
+Result<> DiskStream::begin_epochs() {
+  UNDERSTUDY_CHECK(send_marked());
+  disks_.log().open(port_.hasten);
+  // The marks are taken under the same lock under which the log begins: no write falls between.
+  for (std::uint16_t number = 0; number < disks_.size(); ++number) {
+    for (const auto index : disks_.disk(number).begin_logging())
+      UNDERSTUDY_CHECK(send_chunk(number, index));
+  }
+  writer_.flush();
+  return {};
+}
+
+Result<std::uint64_t> DiskStream::send_marked() {
+  std::uint64_t sent = 0;
+  for (std::uint16_t number = 0; number < disks_.size(); ++number) {
+    for (const auto index : disks_.disk(number).take_marked()) {
+      if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+      UNDERSTUDY_CHECK(send_chunk(number, index));
+      ++sent;
+    }
+  }
+  return sent;
+}
+
+Result<> DiskStream::send_chunk(std::uint16_t number, std::uint64_t index) {
+  auto& image = disks_.disk(number).image();
+  const auto [offset, bytes] = disks_.disk(number).chunk(index);
+  const auto data = std::span{chunk_}.first(bytes);
+  if (const auto error = image.read(offset, data)) return fail_errno(image.path(), error.value());
+  const bool zeros = std::ranges::all_of(data, [](std::byte byte) { return byte == std::byte{}; });
+  if (zeros) return write({number, DiskContents::zeros, offset, bytes, {}});
+  return write({number, DiskContents::data, offset, bytes, data});
+}
+
+Result<> DiskStream::cut() {
+  UNDERSTUDY_TRY(epoch_, disks_.log().cut());
+  return {};
+}
+
+Result<std::uint64_t> DiskStream::send(Epoch epoch) {
+  writer_.begin(replication::FrameType::disk, epoch);
+  for (const auto& one : std::exchange(epoch_, {}))
+    UNDERSTUDY_CHECK(write({one.disk, one.what, one.offset, one.bytes, one.data}));
+  writer_.flush();
+  return writer_.frames();
+}
+
+Result<> DiskStream::write(DiskRecord record) {
+  while (record.bytes > 0) {
+    UNDERSTUDY_TRY(const auto room, writer_.room());
+    writer_.wrote(encode_disk_record(record, room));
+  }
+  return {};
+}
+
+}  // namespace understudy::checkpointer

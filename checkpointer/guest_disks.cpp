@@ -1,0 +1,153 @@
+#include "checkpointer/guest_disks.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "config/limits.hpp"
+#include "config/log.hpp"
+
+namespace understudy::checkpointer {
+
+void GuestDisk::set_mode(DiskMode mode) {
+  const std::lock_guard lock{mutex_};
+  mode_ = mode;
+  marked_.assign(mode == DiskMode::tracking ? chunks() : marked_.size(), false);
+}
+
+std::uint64_t GuestDisk::chunks() const {
+  return (image_->bytes() + limits::disk_chunk_bytes - 1) / limits::disk_chunk_bytes;
+}
+
+std::pair<std::uint64_t, std::uint32_t> GuestDisk::chunk(std::uint64_t index) const {
+  const auto offset = index * limits::disk_chunk_bytes;
+  const auto size = std::min<std::uint64_t>(limits::disk_chunk_bytes, image_->bytes() - offset);
+  return {offset, static_cast<std::uint32_t>(size)};
+}
+
+std::vector<std::uint64_t> GuestDisk::take_marked() {
+  const std::lock_guard lock{mutex_};
+  return take_marked_locked();
+}
+
+std::vector<std::uint64_t> GuestDisk::begin_logging() {
+  const std::lock_guard lock{mutex_};
+  mode_ = DiskMode::logging;
+  return take_marked_locked();
+}
+
+std::vector<std::uint64_t> GuestDisk::take_marked_locked() {
+  std::vector<std::uint64_t> result;
+  for (std::uint64_t i = 0; i < marked_.size(); ++i) {
+    if (marked_[i]) result.push_back(i);
+    marked_[i] = false;
+  }
+  return result;
+}
+
+std::string GuestDisk::complaint() const {
+  const std::lock_guard lock{mutex_};
+  return complaint_;
+}
+
+std::error_code GuestDisk::read(std::uint64_t offset, std::span<std::byte> out) {
+  const auto error = image_->read(offset, out);
+  if (!error) return error;
+  const std::lock_guard lock{mutex_};
+  return told(error, "read");
+}
+
+std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> data) {
+  log_.wait_for_room();
+  const std::lock_guard lock{mutex_};
+  if (mode_ == DiskMode::standby) return std::make_error_code(std::errc::operation_not_permitted);
+  const auto bytes = static_cast<std::uint32_t>(data.size());
+  if (const auto error = image_->write(offset, data)) {
+    // Some of it may be there: the backup shall have the same.
+    if (!image_->read(offset, data))
+      note({number_, DiskContents::data, offset, bytes, std::move(data)});
+    return told(error, "write");
+  }
+  note({number_, DiskContents::data, offset, bytes, std::move(data)});
+  return {};
+}
+
+std::error_code GuestDisk::zero(std::uint64_t offset, std::uint32_t bytes, Hole hole) {
+  const std::lock_guard lock{mutex_};
+  if (mode_ == DiskMode::standby) return std::make_error_code(std::errc::operation_not_permitted);
+  if (const auto error = image_->zero(offset, bytes, hole)) return told(error, "write");
+  note({number_, DiskContents::zeros, offset, bytes, {}});
+  return {};
+}
+
+std::error_code GuestDisk::flush() {
+  const auto error = image_->flush();
+  if (!error) return error;
+  const std::lock_guard lock{mutex_};
+  return told(error, "flush");
+}
+
+void GuestDisk::note(DiskWrite write) {
+  if (mode_ == DiskMode::logging) log_.append(std::move(write));
+  if (mode_ != DiskMode::tracking || write.bytes == 0) return;
+  const auto last = (write.offset + write.bytes - 1) / limits::disk_chunk_bytes;
+  for (auto i = write.offset / limits::disk_chunk_bytes; i <= last; ++i) marked_[i] = true;
+}
+
+std::error_code GuestDisk::told(std::error_code error, std::string_view what) {
+  auto text =
+      fmt::format("disk {} ({}): {} failed: {}", number_, image_->path(), what, error.message());
+  if (text != complaint_) log::error("disk.failed", {log::kv("why", text)});
+  complaint_ = std::move(text);
+  return error;
+}
+
+Result<std::unique_ptr<GuestDisks>> GuestDisks::open(const config::Guest& guest) {
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  std::unique_ptr<GuestDisks> all{new GuestDisks};
+  for (const auto& disk : guest.disk()) {
+    UNDERSTUDY_TRY(auto image, ImageFile::open(disk.path()));
+    const auto number = static_cast<std::uint16_t>(all->disks_.size());
+    all->disks_.push_back(std::make_unique<GuestDisk>(number, std::move(image), all->log_));
+    auto& opened = *all->disks_.back();
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+      return fail_errno("socketpair");
+    all->wiring_.push_back({UniqueFd{ends[1]}, opened.bytes()});
+    all->servers_.push_back(std::make_unique<NbdServer>(
+        UniqueFd{ends[0]},
+        std::vector<NbdServer::Export>{{hypervisor::disk_export(number), &opened}}));
+  }
+  return all;
+}
+
+GuestDisks::~GuestDisks() {
+  log_.close();
+}
+
+std::vector<std::uint64_t> GuestDisks::sizes() const {
+  std::vector<std::uint64_t> result;
+  for (const auto& disk : disks_) result.push_back(disk->bytes());
+  return result;
+}
+
+void GuestDisks::set_mode(DiskMode mode) {
+  for (const auto& disk : disks_) disk->set_mode(mode);
+}
+
+std::vector<hypervisor::QemuMachine::DiskWiring> GuestDisks::take_wiring() {
+  return std::exchange(wiring_, {});
+}
+
+std::string GuestDisks::complaints() const {
+  std::string result;
+  for (const auto& disk : disks_) {
+    const auto one = disk->complaint();
+    if (!one.empty()) result += (result.empty() ? "" : "; ") + one;
+  }
+  return result;
+}
+
+}  // namespace understudy::checkpointer
