@@ -137,6 +137,12 @@ inline constexpr auto role_tick = 100ms;  ///< roles are looked at anew at least
 inline constexpr auto link_give_up = 5s;  ///< a link to a living backup may be down this long
 inline constexpr auto primary_away = 2 * link_give_up;  ///< then its session here ends
 inline constexpr auto replica_grace = 10s;  ///< a replica whose session ended waits for a decision
+inline constexpr auto reprotect_settle = 3s;       ///< a host is in the cluster before it is tried
+inline constexpr auto reprotect_retry = 2s;        ///< after a first failure; doubles with each ...
+inline constexpr auto reprotect_refused = 10s;     ///< ... as this does after a refusal ...
+inline constexpr auto reprotect_retry_max = 120s;  ///< ... up to this
+inline constexpr auto reprotect_stable = 60s;  ///< protected for so long, failures are forgotten
+inline constexpr auto switchover_commit = 2s;  ///< the guest is paused for its last epoch's commit
 inline constexpr auto summary_period =
     1s;  ///< what the others' status shows of a guest is this old
 inline constexpr std::size_t guests_heard_of = hosts * guests_per_host;

@@ -147,6 +147,7 @@ void examine_protection(const Examined<config::Protection>& protection) {
   if (value.min_interval_ms() == 0) value.set_min_interval_ms(std::min(5U, value.interval_ms()));
   if (value.epochs_in_flight() == 0) value.set_epochs_in_flight(3);
   if (value.hold_limit_kib() == 0) value.set_hold_limit_kib(8192);
+  if (!value.has_automatic()) value.set_automatic(true);
   protection.number("interval_ms", value.interval_ms(), limits::interval_ms_min,
                     limits::interval_ms_max);
   protection.number("min_interval_ms", value.min_interval_ms(), 1, value.interval_ms());
@@ -211,6 +212,7 @@ void examine_dpdk(const Examined<config::Dpdk>& dpdk) {
 
 void examine_host(const Examined<config::Host>& host) {
   host.name("name", host.value.name());
+  if (!host.value.label().empty()) host.name("label", host.value.label());
   if (host.value.node_id() == 0) {
     host.complain("node_id", "give the nodeid of this host in corosync.conf (1 or more)");
   }
@@ -244,6 +246,24 @@ void examine_cluster(const Examined<config::Config>& config) {
   if (!names.contains(value.this_host())) {
     config.complain("this_host", fmt::format("'{}' is none of the hosts; name one of: {}",
                                              value.this_host(), fmt::join(names, ", ")));
+  }
+}
+
+void examine_backups(const Examined<config::Guest>& guest, const config::Config& config) {
+  const auto protection = guest.nested(*guest.value.mutable_protection(), "protection");
+  const auto& backups = protection.value.backup();
+  for (int i = 0; i < backups.size(); ++i) {
+    const bool keeps_guests =
+        std::any_of(config.host().begin(), config.host().end(), [&](const auto& host) {
+          return host.name() == backups[i] && !host.replication_address().empty();
+        });
+    if (!keeps_guests) {
+      protection.complain("backup",
+                          fmt::format("'{}' is no host with a replication_address", backups[i]), i);
+    }
+    if (std::count(backups.begin(), backups.end(), backups[i]) > 1) {
+      protection.complain("backup", fmt::format("'{}' stands twice", backups[i]), i);
+    }
   }
 }
 
@@ -284,6 +304,7 @@ void examine(const Examined<config::Config>& config) {
   for (int i = 0; i < value.guest_size(); ++i) {
     const auto guest = config.nested(*value.mutable_guest(i), "guest", i);
     examine_guest(guest);
+    examine_backups(guest, value);
     if (!guests.insert(guest.value.name()).second) {
       guest.complain("name", fmt::format("guest '{}' stands twice; every guest has its own name",
                                          guest.value.name()));

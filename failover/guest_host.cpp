@@ -46,12 +46,40 @@ control::Totals to_message(const checkpointer::EpochTotals& totals) {
   return message;
 }
 
+/// Why a host can never keep the replica of a guest that runs on this one; empty: it can.
+std::string why_unfit(const config::Host& host, const config::Host& here) {
+  if (host.replication_address().empty()) {
+    return fmt::format("host {} is a witness and keeps no guests", host.name());
+  }
+  if (!host.label().empty() && host.label() == here.label()) {
+    return fmt::format("hosts {} and {} have the same label, {}", here.name(), host.name(),
+                       host.label());
+  }
+  return {};
+}
+
+GuestPolicy policy_of(const std::string& guest, const Settings& settings) {
+  GuestPolicy policy;
+  for (const auto& host : settings.config().host()) {
+    auto why = why_unfit(host, settings.this_host());
+    if (!why.empty()) policy.unfit.emplace(NodeId{host.node_id()}, std::move(why));
+  }
+  const auto* configured = settings.find_guest(guest);
+  if (configured == nullptr) return policy;
+  policy.automatic = configured->protection().automatic();
+  policy.autostart = configured->autostart();
+  for (const auto& name : configured->protection().backup()) {
+    policy.keep_on.emplace_back(settings.find_host(name)->node_id());
+  }
+  return policy;
+}
+
 }  // namespace
 
 GuestHost::GuestHost(std::string name, Daemon& daemon)
     : name_{std::move(name)},
       daemon_{daemon},
-      role_{name_, daemon.settings.this_node()},
+      role_{name_, daemon.settings.this_node(), policy_of(name_, daemon.settings)},
       engine_{name_, [this](const checkpointer::GuestEvent& event) {
                 post([this, event] { on_engine_event(event); });
               }} {}
@@ -64,7 +92,13 @@ void GuestHost::post(std::function<void()> work) {
 }
 
 void GuestHost::decide() {
+  role_.others_copy(!daemon_.copying.empty() && daemon_.copying != name_);
   for (const auto& action : role_.decide(daemon_.book, now())) perform(action);
+  if (role_.copying()) {
+    daemon_.copying = name_;
+  } else if (daemon_.copying == name_) {
+    daemon_.copying.clear();
+  }
 }
 
 void GuestHost::on_view(const View& view) {
@@ -95,7 +129,7 @@ void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
     void operator()(const GuestPoweredOff&) const { role.guest_powered_off(); }
     void operator()(const GuestFailed& failed) const { role.guest_failed(failed.why.message); }
     void operator()(const ReplicaReady&) const { role.replica_ready(); }
-    void operator()(const BackupLost& lost) const { role.protection_lost(lost.why.message); }
+    void operator()(const BackupLost& lost) const { role.protection_lost(lost.why); }
     void operator()(const StandbyReady&) const { role.standby_ready(); }
     void operator()(const StandbyLost&) const { role.standby_lost(now()); }
   };
@@ -143,10 +177,8 @@ void GuestHost::protect(std::shared_ptr<ControlCall> call) {
     return call->fail({ErrorKind::invalid,
                        fmt::format("host {} cannot be its own backup; name another host", backup)});
   }
-  if (host->replication_address().empty()) {
-    return call->fail(
-        {ErrorKind::invalid,
-         fmt::format("host {} is a witness and keeps no guests; name another host", backup)});
+  if (const auto why = why_unfit(*host, daemon_.settings.this_host()); !why.empty()) {
+    return call->fail({ErrorKind::invalid, why + "; name another host"});
   }
   auto accepted = role_.protect(daemon_.book, NodeId{host->node_id()});
   begin(std::move(call), accepted);
@@ -233,13 +265,12 @@ void GuestHost::perform(const act::Protect& action) {
   const auto& settings = daemon_.settings;
   const auto* backup = settings.find_host(action.backup);
   auto endpoint = parse_endpoint(backup->replication_address());
-  if (!endpoint)
-    return post([this, why = endpoint.error().message] { role_.protection_lost(why); });
+  if (!endpoint) return post([this, why = endpoint.error()] { role_.protection_lost(why); });
   const replication::SenderParties parties{settings.config().cluster(), settings.this_host().name(),
                                            backup->name(), *endpoint, daemon_.transport};
   engine_.protect(parties, action.term, [this](Result<> outcome) {
     if (outcome) return;
-    post([this, why = outcome.error().message] { role_.protection_lost(why); });
+    post([this, why = outcome.error()] { role_.protection_lost(why); });
   });
 }
 
@@ -295,10 +326,22 @@ control::Guest GuestHost::report() const {
   guest.set_detail(role_.detail());
   if (outage_.running_unix_us() != 0) *guest.mutable_last_failover() = outage_;
   report_state(guest);
+  report_outlook(guest);
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);
   report_protection(guest, status);
   return guest;
+}
+
+void GuestHost::report_outlook(control::Guest& guest) const {
+  for (const auto host : daemon_.book.decided(name_).keep_on) guest.add_keep_on(host_name(host));
+  for (const auto& one : role_.outlook(daemon_.book, now())) {
+    auto& candidate = *guest.add_candidate();
+    candidate.set_host(host_name(one.host));
+    candidate.set_obstacle(one.obstacle);
+    candidate.set_possible(one.wait.has_value());
+    candidate.set_in_us(count_us(one.wait.value_or(Duration{})));
+  }
 }
 
 void GuestHost::report_state(control::Guest& guest) const {

@@ -30,6 +30,7 @@ class GuestHost {
     /// Ends the replica's session: nothing is acknowledged afterwards.
     std::function<void(const std::string& guest, const std::string& why)> end_session;
     std::shared_ptr<replication::Transport> transport;  ///< how backups are reached
+    std::string copying{};  ///< the guest whose first copy is on its way from here; empty: none
   };
 
   GuestHost(std::string name, Daemon& daemon);
@@ -61,6 +62,7 @@ class GuestHost {
   void on_engine_event(const checkpointer::GuestEvent& event);
   void begin(std::shared_ptr<ControlCall> call, const Result<>& accepted);
   void report_state(control::Guest& guest) const;
+  void report_outlook(control::Guest& guest) const;
   void report_protection(control::Guest& guest, const checkpointer::EngineStatus& status) const;
   [[nodiscard]] std::string host_name(NodeId node) const;
 

@@ -26,6 +26,7 @@ GuestRole::Actions GuestRole::decide(const RecordBook& book, TimePoint now) {
     return actions;
   }
   disagreed_since_.reset();
+  reprotection_.look(*book.view(), now);
   bool proposed = false;
   const Scene scene{*book.view(), book.decided(guest_), now, proposed};
   if (scene.record.active == self_) {
@@ -47,6 +48,7 @@ void GuestRole::await_agreement(TimePoint now, Actions& actions) {
 }
 
 void GuestRole::without_quorum(Actions& actions) {
+  reprotection_.look_away();
   if (request_)
     answer(fail(ErrorKind::unavailable, "quorum was lost; see `understudy status`"), actions);
   if (presence_ != Presence::running || suspended_) return;
@@ -81,6 +83,7 @@ void GuestRole::take_over(const Scene& scene, Actions& actions) {
   if (!granted) return hand_over(scene, actions);
   actions.emplace_back(act::StartGuest{});
   presence_ = Presence::starting;
+  has_been_here_ = true;
 }
 
 /// We should run the guest and have lost it: its backup takes over, or nobody.
@@ -107,10 +110,11 @@ void GuestRole::run_protected(const Scene& scene, Actions& actions) {
   if (protection_ == Protection::ready && target_ == scene.record.backup) {
     protection_ = Protection::recorded;
     link_down_since_.reset();
+    reprotection_.protected_by(target_, scene.now);
   }
   if (protection_ != Protection::recorded || lost_why_) {
-    propose(scene, self_, nobody, "the backup is lost: " + lost_why_.value_or("no session"),
-            actions);
+    const auto why = lost_why_ ? lost_why_->message : "no session";
+    propose(scene, self_, nobody, "the backup is lost: " + why, actions);
   } else if (!scene.view.has(scene.record.backup)) {
     propose(scene, self_, nobody, "the backup host left the cluster", actions);
   } else if (link_is_lost(scene)) {
@@ -125,23 +129,42 @@ bool GuestRole::link_is_lost(const Scene& scene) const {
 }
 
 void GuestRole::run_alone(const Scene& scene, Actions& actions) {
-  const bool left = !scene.view.has(target_);
-  const bool gone = protection_ != Protection::none && (lost_why_ || left || link_is_lost(scene));
-  if (protection_ == Protection::recorded || gone) {
-    const auto* what = left ? "the backup host left the cluster" : "the link to the backup is down";
-    const auto why = lost_why_.value_or(gone ? what : detail_);
-    if (request_ && request_->kind == Kind::protect)
-      request_failed_ = Error{ErrorKind::unavailable, why};
-    end_protection(why, actions);
-  }
+  if (const auto why = why_gone(scene)) end_lost_protection(scene, *why, actions);
   switch (protection_) {
-    case Protection::none: return set_output(Output::open, actions);
+    case Protection::none: set_output(Output::open, actions); return protect_again(scene, actions);
     case Protection::synchronising: return;  // open until its first epoch holds it
-    case Protection::ready:
+    case Protection::ready: {
       set_output(Output::holding, actions);
-      return propose(scene, self_, target_, "", actions);
+      auto next = scene.record;
+      next.backup = target_;
+      if (request_ && request_->kind == Kind::protect) next.keep_on = wish(scene.record, target_);
+      return propose(scene, std::move(next), "", actions);
+    }
     case Protection::recorded: return;
   }
+}
+
+/// Why there is no backup any more, where the record names none and there was to be one.
+std::optional<Error> GuestRole::why_gone(const Scene& scene) const {
+  if (protection_ == Protection::none) return std::nullopt;
+  if (lost_why_) return lost_why_;
+  if (!scene.view.has(target_))
+    return Error{ErrorKind::unavailable, "the backup host left the cluster"};
+  if (link_is_lost(scene)) return Error{ErrorKind::unavailable, "the link to the backup is down"};
+  if (protection_ == Protection::recorded) return Error{ErrorKind::closed, detail_};
+  return std::nullopt;
+}
+
+void GuestRole::end_lost_protection(const Scene& scene, const Error& why, Actions& actions) {
+  if (!request_ || request_->kind != Kind::unprotect) reprotection_.failed(target_, why, scene.now);
+  if (request_ && request_->kind == Kind::protect) request_failed_ = why;
+  end_protection(why.message, actions);
+}
+
+void GuestRole::protect_again(const Scene& scene, Actions& actions) {
+  if (request_ || ending_ || others_copy_ || !policy_.automatic) return;
+  const auto host = reprotection_.due(scene.record.keep_on, self_, scene.now);
+  if (host) begin_protection(scene, *host, actions);
 }
 
 // --- the record says that another host runs the guest, or nobody
@@ -152,8 +175,19 @@ void GuestRole::as_other(const Scene& scene, Actions& actions) {
     case Presence::running:
       return remove(scene.record.active == nobody ? "stopped" : "another host runs this guest",
                     actions);
+    case Presence::none: return start_by_itself(scene);
     default: return;
   }
+}
+
+/// A stopped guest that is marked so, once, where it ran last.
+void GuestRole::start_by_itself(const Scene& scene) {
+  const auto& record = scene.record;
+  if (!policy_.autostart || has_been_here_ || request_ || record.active != nobody) return;
+  const auto first = policy_.keep_on.empty() ? self_ : policy_.keep_on.front();
+  if ((record.home == nobody ? first : record.home) != self_) return;
+  has_been_here_ = true;
+  take({.kind = Kind::start, .by_itself = true});
 }
 
 void GuestRole::stand_by(const Scene& scene, Actions& actions) {
@@ -217,7 +251,7 @@ Result<> GuestRole::start(const RecordBook& book) {
     return fail(ErrorKind::conflict, "guest {} runs already (`understudy status` shows where)",
                 guest_);
   }
-  take({Kind::start, nobody, Term{}});
+  take({.kind = Kind::start});
   return {};
 }
 
@@ -228,27 +262,28 @@ Result<> GuestRole::stop(const RecordBook& book) {
                 "guest {} does not run on this host; ask its active host (`understudy status`)",
                 guest_);
   }
-  take({Kind::stop, nobody, Term{}});
+  take({.kind = Kind::stop});
   return {};
 }
 
 Result<> GuestRole::protect(const RecordBook& book, NodeId backup) {
   UNDERSTUDY_CHECK(need_active(book));
-  if (protection_ != Protection::none) {
+  const bool under_way = protection_ != Protection::none;
+  if (under_way && target_ != backup) {
     return fail(ErrorKind::conflict,
                 "guest {} is protected already; `understudy unprotect {}` first", guest_, guest_);
   }
   if (!book.view()->has(backup))
     return fail(ErrorKind::unavailable, "the backup host is not in the cluster now");
-  take({Kind::protect, backup, Term{}});
+  take({.kind = Kind::protect, .backup = backup, .begun = under_way});
   return {};
 }
 
 Result<> GuestRole::unprotect(const RecordBook& book) {
   UNDERSTUDY_CHECK(need_active(book));
-  if (protection_ == Protection::none)
+  if (protection_ == Protection::none && book.decided(guest_).keep_on.empty())
     return fail(ErrorKind::conflict, "guest {} is not protected", guest_);
-  take({Kind::unprotect, nobody, Term{}});
+  take({.kind = Kind::unprotect});
   return {};
 }
 
@@ -268,7 +303,10 @@ void GuestRole::pursue_start(const Scene& scene, Actions& actions) {
   if (scene.record.active != nobody)
     return answer(fail(ErrorKind::conflict, "another host was faster"), actions);
   if (presence_ != Presence::none) return;  // an old replica is on its way out
-  propose(scene, self_, nobody, "", actions);
+  auto next = scene.record;
+  next.active = self_;
+  next.keep_on = wish(scene.record, self_);
+  propose(scene, std::move(next), "", actions);
   request_->term = scene.record.term.next();
 }
 
@@ -284,10 +322,14 @@ void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {
   if (protection_ == Protection::recorded) return answer("protected", actions);
   if (request_->begun || ending_) return;
   request_->begun = true;
+  begin_protection(scene, request_->backup, actions);
+}
+
+void GuestRole::begin_protection(const Scene& scene, NodeId backup, Actions& actions) {
   lost_why_.reset();
   detail_.clear();
   protection_ = Protection::synchronising;
-  target_ = request_->backup;
+  target_ = backup;
   output_.reset();
   actions.emplace_back(act::Protect{target_, scene.record.term});
 }
@@ -296,8 +338,12 @@ void GuestRole::pursue_unprotect(const Scene& scene, Actions& actions) {
   if (scene.record.active != self_ || presence_ != Presence::running) {
     return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
   }
-  if (scene.record.backup != nobody)
-    return propose(scene, self_, nobody, "unprotected by the operator", actions);
+  if (scene.record.backup != nobody || !scene.record.keep_on.empty()) {
+    auto next = scene.record;
+    next.backup = nobody;
+    next.keep_on.clear();
+    return propose(scene, std::move(next), "unprotected by the operator", actions);
+  }
   if (protection_ != Protection::none) {
     end_protection("unprotected by the operator", actions);
     set_output(Output::open, actions);
@@ -357,7 +403,7 @@ void GuestRole::replica_ready() {
   if (protection_ == Protection::synchronising) protection_ = Protection::ready;
 }
 
-void GuestRole::protection_lost(const std::string& why) {
+void GuestRole::protection_lost(const Error& why) {
   if (protection_ != Protection::none && !lost_why_) lost_why_ = why;
 }
 
@@ -376,6 +422,7 @@ void GuestRole::link(bool up, TimePoint now) {
 
 void GuestRole::standby_made(Term offered) {
   now_empty();
+  has_been_here_ = true;
   presence_ = Presence::standby;
   offered_ = offered;
   failed_ = false;
@@ -390,13 +437,38 @@ void GuestRole::standby_lost(TimePoint now) {
   if (presence_ == Presence::standby && !session_lost_at_) session_lost_at_ = now;
 }
 
+std::vector<Reprotection::Outlook> GuestRole::outlook(const RecordBook& book, TimePoint now) const {
+  if (presence_ != Presence::running || protection_ != Protection::none || !policy_.automatic) {
+    return {};
+  }
+  return reprotection_.outlook(book.decided(guest_).keep_on, self_, now);
+}
+
 // --- small helpers
 
 void GuestRole::propose(const Scene& scene, NodeId active, NodeId backup, const std::string& why,
                         Actions& actions) {
+  auto next = scene.record;
+  next.active = active;
+  next.backup = backup;
+  propose(scene, std::move(next), why, actions);
+}
+
+void GuestRole::propose(const Scene& scene, Record next, const std::string& why, Actions& actions) {
   if (std::exchange(scene.proposed, true)) return;
   if (!why.empty()) detail_ = why;
-  actions.emplace_back(act::Propose{{Term{}, active, backup}});
+  actions.emplace_back(act::Propose{std::move(next)});
+}
+
+/// On which hosts the guest is to be kept, when it is started here or protected to `backup`.
+std::vector<NodeId> GuestRole::wish(const Record& record, NodeId backup) const {
+  if (!policy_.automatic) return {};
+  auto hosts = policy_.keep_on.empty() ? record.keep_on : policy_.keep_on;
+  if (hosts.empty() && backup == self_) return {};
+  for (const auto host : {self_, backup}) {
+    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  }
+  return hosts;
 }
 
 void GuestRole::set_output(Output output, Actions& actions) {
@@ -406,7 +478,7 @@ void GuestRole::set_output(Output output, Actions& actions) {
 }
 
 void GuestRole::answer(Result<std::string> result, Actions& actions) {
-  actions.emplace_back(act::Answer{std::move(result)});
+  if (!request_->by_itself) actions.emplace_back(act::Answer{std::move(result)});
   request_ = std::exchange(next_request_, std::nullopt);
   request_failed_.reset();
 }

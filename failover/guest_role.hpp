@@ -15,6 +15,7 @@
 #include "config/clock.hpp"
 #include "config/result.hpp"
 #include "failover/record.hpp"
+#include "failover/reprotection.hpp"
 
 namespace understudy::failover {
 
@@ -56,9 +57,21 @@ using Action = std::variant<act::Propose, act::StartGuest, act::StopGuest, act::
 /// What is here of the guest.
 enum class Presence : std::uint8_t { none, starting, running, standby, promoting, stopping };
 
+/// What this host's configuration says about a guest.
+struct GuestPolicy {
+  std::vector<NodeId> keep_on;  ///< in order of preference; empty: as recorded, or on request
+  bool automatic{true};         ///< what has been protected is protected again by itself
+  bool autostart{};
+  Reprotection::Unfit unfit;
+};
+
 class GuestRole {
  public:
-  GuestRole(std::string guest, NodeId self) : guest_{std::move(guest)}, self_{self} {}
+  GuestRole(std::string guest, NodeId self, GuestPolicy policy = {})
+      : guest_{std::move(guest)},
+        self_{self},
+        policy_{std::move(policy)},
+        reprotection_{policy_.unfit} {}
 
   using Actions = std::vector<Action>;
 
@@ -78,12 +91,15 @@ class GuestRole {
   void guest_failed(const std::string& why);  ///< QEMU died or the guest panicked
   void guest_powered_off();                   ///< by itself: nobody shall run it on
   void replica_ready();                       ///< we are active: the backup holds a whole epoch
-  void protection_lost(const std::string& why);
+  void protection_lost(const Error& why);
   void protection_ended();  ///< EndProtection is done: the engine touches output no more
   void link(bool up, TimePoint now);
   void standby_made(Term offered);  ///< a replica is being filled here
   void standby_ready();
   void standby_lost(TimePoint now);  ///< its session has ended; the replica is still here
+
+  /// Another guest is being copied from here: full copies take turns, but for those asked for.
+  void others_copy(bool copying) { others_copy_ = copying; }
 
   // --- for the status
   [[nodiscard]] Presence presence() const { return presence_; }
@@ -91,6 +107,11 @@ class GuestRole {
   [[nodiscard]] bool failed() const { return failed_; }
   [[nodiscard]] bool suspended() const { return suspended_; }
   [[nodiscard]] bool protecting() const { return protection_ != Protection::none; }
+  /// The first copy to a backup is under way.
+  [[nodiscard]] bool copying() const { return protection_ == Protection::synchronising; }
+  /// Where the guest may be protected again by itself; nothing while it is, or is not to be.
+  [[nodiscard]] std::vector<Reprotection::Outlook> outlook(const RecordBook& book,
+                                                           TimePoint now) const;
   [[nodiscard]] NodeId protection_target() const { return target_; }
   [[nodiscard]] const std::string& detail() const { return detail_; }
 
@@ -100,8 +121,9 @@ class GuestRole {
   struct Request {
     Kind kind;
     NodeId backup{nobody};
-    Term term;  ///< of the record that shall grant it, once proposed
+    Term term{};  ///< of the record that shall grant it, once proposed
     bool begun{};
+    bool by_itself{};  ///< nobody waits for an answer
   };
 
   struct Scene;
@@ -112,6 +134,11 @@ class GuestRole {
   void run_active(const Scene& scene, Actions& actions);
   void run_protected(const Scene& scene, Actions& actions);
   void run_alone(const Scene& scene, Actions& actions);
+  void end_lost_protection(const Scene& scene, const Error& why, Actions& actions);
+  [[nodiscard]] std::optional<Error> why_gone(const Scene& scene) const;
+  void protect_again(const Scene& scene, Actions& actions);
+  void begin_protection(const Scene& scene, NodeId backup, Actions& actions);
+  void start_by_itself(const Scene& scene);
   void hand_over(const Scene& scene, Actions& actions);
   void as_other(const Scene& scene, Actions& actions);
   void stand_by(const Scene& scene, Actions& actions);
@@ -122,6 +149,8 @@ class GuestRole {
   void pursue_unprotect(const Scene& scene, Actions& actions);
   void propose(const Scene& scene, NodeId active, NodeId backup, const std::string& why,
                Actions& actions);
+  void propose(const Scene& scene, Record next, const std::string& why, Actions& actions);
+  [[nodiscard]] std::vector<NodeId> wish(const Record& record, NodeId backup) const;
   void set_output(Output output, Actions& actions);
   void answer(Result<std::string> result, Actions& actions);
   void end_protection(const std::string& why, Actions& actions);
@@ -136,6 +165,9 @@ class GuestRole {
 
   const std::string guest_;
   const NodeId self_;
+  const GuestPolicy policy_;
+  Reprotection reprotection_;
+  bool others_copy_{};
 
   Presence presence_{Presence::none};
   bool suspended_{};
@@ -144,7 +176,7 @@ class GuestRole {
   // Active.
   Protection protection_{Protection::none};
   NodeId target_{nobody};
-  std::optional<std::string> lost_why_;
+  std::optional<Error> lost_why_;
   std::optional<TimePoint> link_down_since_;
   bool ending_{};  ///< the engine still works on the end of a protection; its news are old
 
@@ -159,6 +191,7 @@ class GuestRole {
   std::optional<Error> request_failed_;
   std::optional<TimePoint> disagreed_since_;
   bool powered_off_{};
+  bool has_been_here_{};  ///< since the daemon started: it is not started by itself any more
   bool failed_{};
   std::string detail_;
 };

@@ -4,18 +4,29 @@
 #include <tuple>
 
 #include "config/assert.hpp"
+#include "config/limits.hpp"
 
 namespace understudy::failover {
 namespace {
 
 Record from_message(const peer::Record& message) {
-  return {Term{message.term()}, NodeId{message.active()}, NodeId{message.backup()}};
+  Record record{Term{message.term()},
+                NodeId{message.active()},
+                NodeId{message.backup()},
+                {},
+                NodeId{message.home()}};
+  const auto hosts = std::min(message.keep_on_size(), static_cast<int>(limits::hosts));
+  for (int i = 0; i < hosts; ++i) record.keep_on.emplace_back(message.keep_on(i));
+  return record;
 }
 
 void to_message(const Record& record, peer::Record& message) {
   message.set_term(record.term.value());
   message.set_active(record.active.value());
   message.set_backup(record.backup.value());
+  message.clear_keep_on();
+  for (const auto host : record.keep_on) message.add_keep_on(host.value());
+  message.set_home(record.home.value());
 }
 
 }  // namespace
@@ -193,8 +204,10 @@ bool RecordBook::of_this_ring(const peer::Message& message) const {
 peer::Message RecordBook::propose(const std::string& guest, Record next) {
   UNDERSTUDY_ASSERT(ready_ && !pending(guest),
                     "one proposal for a guest at a time, in a ready ring");
-  const auto base = decided(guest).term;
+  const auto& before = decided(guest);
+  const auto base = before.term;
   next.term = base.next();
+  next.home = next.active == nobody ? before.home : next.active;
   auto message = this->message();
   auto& proposal = *message.mutable_proposal();
   proposal.set_guest(guest);

@@ -31,6 +31,10 @@ struct Record {
   Term term;
   NodeId active{nobody};
   NodeId backup{nobody};  ///< may promote its replica when the active host is lost
+  /// The wish to have it protected: hosts that may keep it, in order of preference. Whichever runs
+  /// it protects it to another. Empty: nobody wants that.
+  std::vector<NodeId> keep_on;
+  NodeId home{nobody};  ///< the active host, or the last one
   friend bool operator==(const Record&, const Record&) = default;
 };
 
@@ -54,7 +58,8 @@ class RecordBook {
   /// Something waits for the others' answers.
   [[nodiscard]] bool waits() const;
 
-  /// A message that asks all to accept `next` in place of the decided record; its term is set here.
+  /// A message that asks all to accept `next` in place of the decided record; its term and home are
+  /// set here.
   /// Needs ready() and not pending(guest).
   [[nodiscard]] peer::Message propose(const std::string& guest, Record next);
   /// A message of the current ring, to be filled in. Needs a view.

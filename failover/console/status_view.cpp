@@ -1,6 +1,7 @@
 #include "failover/console/status_view.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -65,6 +66,7 @@ class View {
     headline(guest);
     detail(guest);
     if (guest.state() == control::SYNCHRONISING) synchronisation(guest);
+    for (const auto& host : guest.candidate()) candidate(host);
     if (guest.epoch() > 0) epochs(guest);
     if (guest.pause_us().count() > 0) quantiles("pause", guest.pause_us());
     if (guest.commit_latency_us().count() > 0)
@@ -111,16 +113,34 @@ class View {
     if (!guest.detail().empty()) {
       Paragraph line{screen_columns - 2, 0};
       line.add_text(guest.detail());
-      auto text = "  " + std::move(line).text();
-      for (auto at = text.find('\n'); at + 1 < text.size(); at = text.find('\n', at + 1)) {
-        text.insert(at + 1, "  ");
-      }
-      out_ += text;
+      indented(std::move(line));
     }
     if (guest.report_age_us() > 0) {
       const auto age = duration_text(static_cast<double>(guest.report_age_us()));
       row("reported by", fmt::format("{}, {} ago", clip(guest.active_host(), name_columns), age));
     }
+  }
+
+  void candidate(const control::Candidate& host) {
+    auto text = "to " + clip(host.host(), name_columns);
+    if (host.possible()) {
+      text += host.in_us() == 0
+                  ? " next"
+                  : fmt::format(" in {:.0f} s", std::ceil(static_cast<double>(host.in_us()) / 1e6));
+    }
+    if (!host.obstacle().empty()) text += ": " + host.obstacle();
+    Paragraph line{screen_columns - 2, label_columns};
+    line.add(fmt::format("{:<{}}", "re-protection", label_columns - 1), label_columns - 1);
+    line.add_text(text);
+    indented(std::move(line));
+  }
+
+  void indented(Paragraph paragraph) {
+    auto text = "  " + std::move(paragraph).text();
+    for (auto at = text.find('\n'); at + 1 < text.size(); at = text.find('\n', at + 1)) {
+      text.insert(at + 1, "  ");
+    }
+    out_ += text;
   }
 
   void synchronisation(const control::Guest& guest) {

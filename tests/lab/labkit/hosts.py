@@ -17,6 +17,7 @@ from .story import PYTHON, StoryError, postgres_answers, wait_for
 GUEST = "pg"
 CALL_SECONDS = 150  # more than the daemon allows itself for any command
 BOOT_SECONDS = 120
+VOTE_SECONDS = 30
 PROTECT_SECONDS = 120
 CAPTURE_SECONDS = 10
 TAIL_BYTES = 1 << 20
@@ -39,6 +40,9 @@ class Hosts:
 
     def up(self, **options):
         self.lab.up(**options)
+        if self.lab.plan.daemon:
+            for host in self.lab.hosts:
+                wait_for(f"host {host} to vote", lambda: self.status(host)["quorum"]["voter"], VOTE_SECONDS)
 
     def close(self):
         self.lab.down()

@@ -104,6 +104,18 @@ TEST_CASE("two guests of one name are refused") {
              Contains("u.conf:13: Guest.name: guest 'pg' stands twice"));
 }
 
+TEST_CASE("a guest's backups are hosts that keep guests, each named once") {
+  const auto with = [](const std::string& backups) {
+    return replaced("memory_mib: 512", "memory_mib: 512 protection { " + backups + " }");
+  };
+  const auto settings = Settings::parse(with("backup: [\"b\", \"a\"]"), "u.conf");
+  REQUIRE(settings);
+  CHECK(settings->find_guest("pg")->protection().automatic());
+  CHECK_THAT(complaint(with("backup: \"w\"")),
+             Contains("Protection.backup: 'w' is no host with a"));
+  CHECK_THAT(complaint(with("backup: [\"b\", \"b\"]")), Contains("'b' stands twice"));
+}
+
 TEST_CASE("several errors are told at once") {
   auto text = replaced("memory_mib: 512", "memory_mib: 8 vcpus: 1000");
   CHECK_THAT(complaint(text), Contains("memory_mib") && Contains("vcpus"));

@@ -105,10 +105,12 @@ TEST_CASE("a backup whose session is lost is given up by record", "[roles]") {
   start_on_a(world);
   protect_to_b(world);
   world.session_broken = true;
-  world.settle(20000);
-  CHECK(world.at(a).output == Output::open);
+  const auto alone = [&] {
+    return world.at(a).output == Output::open && world.at(b).role->presence() == Presence::none;
+  };
+  for (int n = 0; n < 20000 && !alone(); ++n) world.run(1);
+  CHECK(alone());
   CHECK(world.at(a).book->decided(guest_name).backup == nobody);
-  CHECK(world.at(b).role->presence() == Presence::none);
 }
 
 TEST_CASE("a guest that dies on a living host is handed to its backup", "[roles]") {
@@ -224,6 +226,67 @@ TEST_CASE("stop does not wait for a synchronisation that does not end", "[roles]
   REQUIRE(world.at(a).answers.size() == 3);
   CHECK_FALSE(world.at(a).answers[1]);
   CHECK(world.at(a).answers[2]);
+}
+
+TEST_CASE("who has been protected is protected again by itself", "[roles]") {
+  World world{15};
+  start_on_a(world);
+  protect_to_b(world);
+  SECTION("after a failover, to the host that comes back") {
+    world.kill(a);
+    world.settle();
+    REQUIRE(world.at(b).runs);
+    world.revive(a);
+    world.settle(20000);
+    CHECK(world.at(b).book->decided(guest_name).backup == NodeId{1});
+    CHECK(world.at(b).output == Output::holding);
+    world.kill(b);
+    world.settle();
+    CHECK(world.at(a).runs);
+  }
+  SECTION("after the backup was lost and came back") {
+    world.kill(b);
+    world.settle();
+    REQUIRE(world.at(a).output == Output::open);
+    world.revive(b);
+    world.settle(20000);
+    CHECK(world.at(a).book->decided(guest_name).backup == NodeId{2});
+  }
+  SECTION("after a stop and a start") {
+    REQUIRE(world.at(a).role->stop(*world.at(a).book));
+    world.settle();
+    REQUIRE(world.at(a).role->start(*world.at(a).book));
+    world.settle(20000);
+    CHECK(world.at(a).book->decided(guest_name).backup == NodeId{2});
+  }
+  SECTION("but not after unprotect, even of a guest whose backup is gone") {
+    if (world.pick(2) == 0) world.kill(b);
+    world.settle();
+    REQUIRE(world.at(a).role->unprotect(*world.at(a).book));
+    world.settle();
+    if (!world.at(b).alive) world.revive(b);
+    world.settle(20000);
+    CHECK(world.at(a).book->decided(guest_name).backup == nobody);
+    CHECK(world.at(a).output == Output::open);
+  }
+  CHECK(world.violation.empty());
+}
+
+TEST_CASE("a protection that began by itself can be asked for", "[roles]") {
+  World world{16};
+  start_on_a(world);
+  protect_to_b(world);
+  world.kill(b);
+  world.settle();
+  world.revive(b);
+  world.frozen_sync = true;
+  world.settle(20000);
+  REQUIRE(world.at(a).role->copying());
+  REQUIRE(world.at(a).role->protect(*world.at(a).book, NodeId{2}));
+  world.frozen_sync = false;
+  world.settle();
+  REQUIRE(world.at(a).answers.back());
+  CHECK(*world.at(a).answers.back() == "protected");
 }
 
 /// A host's daemon is started again; now and then its disk has been replaced or damaged meanwhile.

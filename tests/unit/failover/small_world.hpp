@@ -249,7 +249,7 @@ class World {
 
   void lose_session(const std::string& why) {
     if (session_from < 0) return;
-    at(session_from).role->protection_lost(why);
+    at(session_from).role->protection_lost({ErrorKind::closed, why});
     at(session_to).role->standby_lost(clock);
     session_from = session_to = -1;
   }
@@ -300,7 +300,7 @@ class World {
       const bool free = backup.role->presence() == Presence::none ||
                         (backup.role->presence() == Presence::standby && session_to != to);
       if (!connected(i, to) || !backup.alive || !free)
-        return at(i).role->protection_lost("cannot reach the backup");
+        return at(i).role->protection_lost({ErrorKind::unavailable, "cannot reach the backup"});
       session_from = i;
       session_to = to;
       session_broken = false;

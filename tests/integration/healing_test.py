@@ -1,0 +1,77 @@
+"""A guest that lost its backup is protected again without a hand, as soon as a host is there."""
+
+import time
+import unittest
+
+from lab_case import LabCase, wait_for
+
+from labkit import output_commit, pcap, story
+
+PROMOTION_SECONDS = 20
+PROTECTED_SECONDS = 90
+FROZEN_SECONDS = 10
+
+
+class HealingCase(LabCase):
+    protected = True
+
+    def wait_protected(self, active: str, backup: str) -> dict:
+        def protected():
+            seen = self.guest(active)
+            return seen if (seen.get("state"), seen.get("active_host"), seen.get("backup_host")) == \
+                ("PROTECTED", active, backup) else None
+
+        return wait_for(f"{active} to protect its guest to {backup} by itself", protected, PROTECTED_SECONDS)
+
+    def wait_taken_over(self, host: str, since_ns: int, ledger: story.LedgerProcess):
+        promoted = self.hosts.wait_promotion(host, since_ns, PROMOTION_SECONDS)
+        ledger.wait_ack_after(promoted["last_failover"]["running_unix_us"] * 1000, 15)
+
+    def assert_wire_good(self, capture):
+        packets = list(pcap.read(capture))
+        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
+                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
+                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
+            self.assertTrue(finding.good, finding.violations)
+
+
+class HealingTest(HealingCase):
+    """Host a dies, b takes over, a comes back, b dies, a takes over: one TCP connection throughout."""
+
+    def test_there_and_back(self):
+        capture = self.directory / "guest-network.pcap"
+        with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
+            ledger.wait_acks(20, 20)
+            self.wait_taken_over("b", self.hosts.kill("a"), ledger)
+            alone = self.guest("b")
+            self.assertEqual([one["host"] for one in alone.get("candidate", [])], ["a"], alone)
+            self.hosts.lab.start("a")
+            self.wait_protected("b", "a")
+            self.assert_epochs_advance("b")
+            self.wait_taken_over("a", self.hosts.kill("b"), ledger)
+            time.sleep(1)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assert_wire_good(capture)
+
+
+class FrozenHostTest(HealingCase):
+    """A host that stood still finds itself deposed before a packet leaves it, and becomes the backup."""
+
+    def test_it_is_deposed_and_serves_again(self):
+        capture = self.directory / "guest-network.pcap"
+        with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
+            ledger.wait_acks(20, 20)
+            frozen = self.hosts.lab.freeze("a")
+            self.wait_taken_over("b", frozen.realtime_ns, ledger)
+            time.sleep(max(0.0, FROZEN_SECONDS - (time.time_ns() - frozen.realtime_ns) / 1e9))
+            self.hosts.lab.thaw("a")
+            self.wait_protected("b", "a")
+            ledger.wait_ack_after(time.time_ns(), 10)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assert_wire_good(capture)
+
+
+if __name__ == "__main__":
+    unittest.main()
