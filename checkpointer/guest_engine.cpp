@@ -110,8 +110,12 @@ void GuestEngine::end_protection(const std::string& reason, Done done) {
        Urgency::interrupts);
 }
 
-void GuestEngine::promote(Done done) {
-  post([this, done = std::move(done)] { answer(done, do_promote()); });
+void GuestEngine::promote(Output output, Done done) {
+  post([this, output, done = std::move(done)] { answer(done, do_promote(output)); });
+}
+
+void GuestEngine::hand_over(std::function<void(Result<TimePoint>)> done) {
+  post([this, done = std::move(done)] { done(do_hand_over()); });
 }
 
 void GuestEngine::suspend(Done done) {
@@ -442,7 +446,15 @@ Result<std::shared_ptr<Replica>> GuestEngine::make_replica(const replication::Of
       [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks));
 }
 
-Result<> GuestEngine::do_promote() {
+Result<TimePoint> GuestEngine::do_hand_over() {
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::protecting}, "is not protected from here"));
+  if (suspended_) return fail(ErrorKind::conflict, "guest {} is suspended", name_);
+  auto paused = primary_->hand_over();
+  suspended_ = paused.has_value();
+  return paused;
+}
+
+Result<> GuestEngine::do_promote(Output output) {
   UNDERSTUDY_CHECK(need_phase({EnginePhase::standby}, "has no replica here"));
   if (!replica_->status().over) {
     return fail(ErrorKind::conflict, "guest {}: the replica's session must end first", name_);
@@ -450,7 +462,11 @@ Result<> GuestEngine::do_promote() {
   if (replica_->status().committed == Epoch{}) {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
-  open_output();
+  if (output == Output::open) {
+    open_output();
+  } else {
+    hold_output();
+  }
   auto promoted = replica_->finish_disks();
   if (promoted) {
     disks_->set_mode(DiskMode::plain);

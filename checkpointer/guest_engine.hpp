@@ -72,8 +72,13 @@ class GuestEngine {
   void protect(const replication::SenderParties& parties, Term term, Done done);
   /// Ends protection; the guest runs on. The gate stays as it is.
   void end_protection(const std::string& reason, Done done);
-  /// Makes the standby machine a running guest and opens its output. Its session must have ended.
-  void promote(Done done);
+  /// Makes the standby machine a running guest whose output is open, or held until open_output. Its
+  /// session must have ended.
+  enum class Output : std::uint8_t { open, held };
+  void promote(Output output, Done done);
+  /// Pauses the guest and waits until its backup holds all of it: the moment of the pause. It stays
+  /// paused until `resume`; after an error it runs on.
+  void hand_over(std::function<void(Result<TimePoint>)> done);
   /// Pauses the guest, or lets it go on. Idempotent.
   void suspend(Done done);
   void resume(Done done);
@@ -119,7 +124,8 @@ class GuestEngine {
   [[nodiscard]] Result<> do_start(const config::Guest& guest);
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
-  [[nodiscard]] Result<> do_promote();
+  [[nodiscard]] Result<> do_promote(Output output);
+  [[nodiscard]] Result<TimePoint> do_hand_over();
   [[nodiscard]] Result<> pause_machine();
   [[nodiscard]] Result<std::shared_ptr<Replica>> make_replica(const replication::Offer& offer);
   [[nodiscard]] Result<std::shared_ptr<Replica>> do_become_standby(const replication::Offer& offer);

@@ -307,14 +307,12 @@ void Primary::on_committed(Epoch epoch) {
 
 Result<VerifyVerdict> Primary::verify() {
   const auto room = [this] { return epochs_.may_seal() && !lost_; };
-  UNDERSTUDY_CHECK(wait_until(room, "the backup does not keep up"));
+  UNDERSTUDY_CHECK(wait_until(room, verify_patience, "the backup does not keep up"));
   const auto sealed = seal_and_ask();
   if (!sealed) return broken(sealed.error());
   const auto here = digest_here(*sealed);
   const auto reply = await_reply(sealed->epoch.value());
-  if (const auto resumed = machine_.resume(); !resumed) return broken(resumed.error());
-  resumed_ = now();
-  account(*sealed);
+  UNDERSTUDY_CHECK(run_on(*sealed));
   UNDERSTUDY_CHECK(here);
   UNDERSTUDY_CHECK(reply);
   return compare(*here, reply->verify());
@@ -354,6 +352,31 @@ Result<replication::Reply> Primary::ask(const replication::Request& request) {
   return await_reply(request.id());
 }
 
+Result<TimePoint> Primary::hand_over() {
+  const auto room = [this] { return epochs_.may_seal() && !lost_; };
+  UNDERSTUDY_CHECK(wait_until(room, limits::switchover_commit, "the backup does not keep up"));
+  const auto sealed = seal_paused(hypervisor::Then::stay_paused);
+  if (!sealed) return broken(sealed.error());
+  if (const auto sent = send_seal(*sealed); !sent) return broken(sent.error());
+  const auto held = [&] { return epochs_.committed() >= sealed->epoch; };
+  const auto committed =
+      wait_until(held, limits::switchover_commit, "the backup did not take the last epoch in time");
+  if (committed) {
+    account(*sealed);
+    return sealed->paused;
+  }
+  UNDERSTUDY_CHECK(run_on(*sealed));
+  return fail(committed.error());
+}
+
+/// A guest that was sealed and stayed paused.
+Result<> Primary::run_on(const Sealed& sealed) {
+  if (const auto resumed = machine_.resume(); !resumed) return broken(resumed.error());
+  resumed_ = now();
+  account(sealed);
+  return {};
+}
+
 tl::unexpected<Error> Primary::broken(const Error& why) {
   broken_ = why;
   return fail(why);
@@ -373,8 +396,9 @@ Result<Primary::Sealed> Primary::seal_and_ask() {
   return sealed;
 }
 
-Result<> Primary::wait_until(const std::function<bool()>& done, std::string_view too_late) {
-  const auto deadline = now() + verify_patience;
+Result<> Primary::wait_until(const std::function<bool()>& done, Duration patience,
+                             std::string_view too_late) {
+  const auto deadline = now() + patience;
   std::unique_lock lock{mutex_};
   while (!done()) {
     if (lost_) return fail(ErrorKind::closed, "the backup went away");
@@ -412,7 +436,7 @@ Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
 
 Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
   const auto answered = [this, id] { return reply_ && reply_->id() == id; };
-  UNDERSTUDY_CHECK(wait_until(answered, "the backup did not answer"));
+  UNDERSTUDY_CHECK(wait_until(answered, verify_patience, "the backup did not answer"));
   const std::lock_guard lock{mutex_};
   if (reply_->has_failed())
     return fail(ErrorKind::unavailable, "the backup says: {}", reply_->failed());

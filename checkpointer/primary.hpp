@@ -94,6 +94,10 @@ class Primary {
   /// answer: a link that goes down, or `cancelled`, ends the wait.
   [[nodiscard]] Result<VerifyVerdict> verify();
 
+  /// Pauses the guest for good, and returns when the backup holds the epoch that ends there: the
+  /// moment of the pause. After an error the guest runs on, or capture is broken as above.
+  [[nodiscard]] Result<TimePoint> hand_over();
+
   /// The guest is paused until the backup makes room; `act` will resume it. The caller of `act`.
   [[nodiscard]] bool stalled() const { return stalled_.has_value(); }
 
@@ -136,7 +140,9 @@ class Primary {
   [[nodiscard]] tl::unexpected<Error> broken(const Error& why);
   /// Waits until `done`, which is called under the lock; a session or link that is down, or
   /// `cancelled`, is an error.
-  [[nodiscard]] Result<> wait_until(const std::function<bool()>& done, std::string_view too_late);
+  [[nodiscard]] Result<> wait_until(const std::function<bool()>& done, Duration patience,
+                                    std::string_view too_late);
+  [[nodiscard]] Result<> run_on(const Sealed& sealed);
   [[nodiscard]] Result<std::vector<std::string>> digest_here(const Sealed& sealed);
   [[nodiscard]] VerifyVerdict compare(const std::vector<std::string>& here,
                                       const replication::VerifyReply& there) const;

@@ -176,6 +176,10 @@ void GuestHost::unprotect(std::shared_ptr<ControlCall> call) {
   begin(std::move(call), role_.unprotect(daemon_.book));
 }
 
+void GuestHost::switch_over(std::shared_ptr<ControlCall> call) {
+  begin(std::move(call), role_.switch_over(daemon_.book));
+}
+
 void GuestHost::protect(std::shared_ptr<ControlCall> call) {
   const auto& backup = call->request().protect().backup();
   const auto* host = daemon_.settings.find_host(backup);
@@ -250,11 +254,13 @@ void GuestHost::perform(const act::EndSession& action) {
   daemon_.end_session(name_, action.why);
 }
 
-void GuestHost::perform(const act::Promote&) {
+void GuestHost::perform(const act::Promote& action) {
+  using Engine = checkpointer::GuestEngine;
+  const auto output = action.output == Output::open ? Engine::Output::open : Engine::Output::held;
   decided_at_ = now();
   outage_.set_decision_unix_us(unix_us());
   log::info("promotion.decided", {log::kv("guest", name_)});
-  engine_.promote([this](Result<> outcome) {
+  engine_.promote(output, [this](Result<> outcome) {
     const auto at = now();
     const auto at_unix_us = unix_us();
     post([this, outcome = std::move(outcome), at, at_unix_us] {
@@ -267,6 +273,15 @@ void GuestHost::perform(const act::Promote&) {
                    {log::kv("guest", name_), log::kv("why", outcome.error().message)});
       }
       role_.promoted(outcome);
+    });
+  });
+}
+
+void GuestHost::perform(const act::HandOver&) {
+  engine_.hand_over([this](Result<TimePoint> paused) {
+    post([this, paused = std::move(paused)] {
+      if (paused) paused_at_ = *paused;
+      role_.handed_over(paused ? Result<>{} : fail(paused.error()));
     });
   });
 }
@@ -312,9 +327,16 @@ void GuestHost::perform(const act::Answer& action) {
   const auto call = std::move(calls_.front());
   calls_.pop_front();
   if (!action.result) return call->fail(action.result.error());
-  const auto where =
-      call->request().has_protect() ? " to " + call->request().protect().backup() : "";
-  call->done(fmt::format("guest {} {}{}", name_, *action.result, where));
+  call->done(done_text(call->request(), *action.result));
+}
+
+std::string GuestHost::done_text(const control::Request& request, const std::string& what) const {
+  if (request.has_protect())
+    return fmt::format("guest {} {} to {}", name_, what, request.protect().backup());
+  if (!request.has_switch_over()) return fmt::format("guest {} {}", name_, what);
+  return fmt::format("guest {} {} to {}: paused here until it ran there for {:.1f} ms", name_, what,
+                     host_name(daemon_.book.decided(name_).active),
+                     static_cast<double>(count_us(now() - paused_at_)) / 1000);
 }
 
 // --- status

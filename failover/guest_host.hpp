@@ -45,6 +45,7 @@ class GuestHost {
   void stop(std::shared_ptr<ControlCall> call);
   void protect(std::shared_ptr<ControlCall> call);
   void unprotect(std::shared_ptr<ControlCall> call);
+  void switch_over(std::shared_ptr<ControlCall> call);
   void verify(std::shared_ptr<ControlCall> call);
 
   /// A primary's offer. Any thread; starts a standby machine.
@@ -65,6 +66,8 @@ class GuestHost {
   void report_state(control::Guest& guest) const;
   void report_outlook(control::Guest& guest) const;
   void report_protection(control::Guest& guest, const checkpointer::EngineStatus& status) const;
+  [[nodiscard]] std::string done_text(const control::Request& request,
+                                      const std::string& what) const;
   [[nodiscard]] std::string host_name(NodeId node) const;
 
   void perform(const Action& action);
@@ -73,6 +76,7 @@ class GuestHost {
   void perform(const act::StopGuest& action);
   void perform(const act::EndSession& action);
   void perform(const act::Promote& action);
+  void perform(const act::HandOver& action);
   void perform(const act::Protect& action);
   void perform(const act::EndProtection& action);
   void perform(const act::Suspend& action);
@@ -86,6 +90,7 @@ class GuestHost {
   std::deque<std::shared_ptr<ControlCall>> calls_;  ///< that wait for an answer, oldest first
   control::Outage outage_;
   TimePoint decided_at_;
+  TimePoint paused_at_;               ///< for good: its backup is to run it
   checkpointer::GuestEngine engine_;  ///< last: its thread ends before anything it reports to
 };
 

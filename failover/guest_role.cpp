@@ -51,8 +51,9 @@ void GuestRole::without_quorum(Actions& actions) {
   reprotection_.look_away();
   if (request_)
     answer(fail(ErrorKind::unavailable, "quorum was lost; see `understudy status`"), actions);
-  if (presence_ != Presence::running || suspended_) return;
+  if (presence_ != Presence::running) return;
   set_output(Output::closed, actions);
+  if (suspended_) return;
   if (protection_ == Protection::synchronising) end_protection("quorum was lost", actions);
   actions.emplace_back(act::Suspend{});
   suspended_ = true;
@@ -68,7 +69,8 @@ void GuestRole::as_active(const Scene& scene, Actions& actions) {
     case Presence::standby:
       if (!replica_whole_) return remove("the replica here was never whole", actions);
       actions.emplace_back(act::EndSession{"this host runs the guest now"});
-      actions.emplace_back(act::Promote{});
+      actions.emplace_back(
+          act::Promote{scene.record.backup == nobody ? Output::open : Output::holding});
       presence_ = Presence::promoting;
       return;
     case Presence::starting:
@@ -80,30 +82,48 @@ void GuestRole::as_active(const Scene& scene, Actions& actions) {
 void GuestRole::take_over(const Scene& scene, Actions& actions) {
   const bool granted = request_ && request_->kind == Kind::start && !request_failed_ &&
                        request_->term == scene.record.term;
-  if (!granted) return hand_over(scene, actions);
+  if (!granted) return give_up_guest(scene, actions);
   actions.emplace_back(act::StartGuest{});
   presence_ = Presence::starting;
   has_been_here_ = true;
 }
 
 /// We should run the guest and have lost it: its backup takes over, or nobody.
-void GuestRole::hand_over(const Scene& scene, Actions& actions) {
+void GuestRole::give_up_guest(const Scene& scene, Actions& actions) {
   const auto backup = powered_off_ ? nobody : scene.record.backup;
   if (backup != nobody && !scene.view.has(backup)) return;  // it holds the only copy: wait for it
   propose(scene, backup, nobody, detail_, actions);
 }
 
 void GuestRole::run_active(const Scene& scene, Actions& actions) {
-  if (suspended_) {
-    actions.emplace_back(act::Resume{});
-    suspended_ = false;
-    detail_.clear();
-  }
+  if (suspended_) resume_unless_handed_over(scene, actions);
   if (scene.record.backup == nobody) {
     run_alone(scene, actions);
   } else {
     run_protected(scene, actions);
   }
+}
+
+void GuestRole::resume_unless_handed_over(const Scene& scene, Actions& actions) {
+  if (hand_over_ == HandOver::under_way) return;  // its outcome says in which state the guest is
+  if (hand_over_ == HandOver::complete) {
+    if (may_switch_over(scene)) return;
+    hand_over_ = HandOver::none;
+    if (request_ && request_->kind == Kind::switch_over && !request_failed_) {
+      request_failed_ = Error{ErrorKind::unavailable,
+                              "the backup could not take over; the guest goes on where it was"};
+    }
+  }
+  actions.emplace_back(act::Resume{});
+  suspended_ = false;
+  detail_.clear();
+}
+
+bool GuestRole::may_switch_over(const Scene& scene) const {
+  const bool wanted = request_ && request_->kind == Kind::switch_over && !request_failed_;
+  const bool undecided = wanted && request_->term == Term{};
+  return undecided && protection_ == Protection::recorded && !lost_why_ &&
+         scene.record.backup == target_ && scene.view.has(target_);
 }
 
 void GuestRole::run_protected(const Scene& scene, Actions& actions) {
@@ -112,7 +132,9 @@ void GuestRole::run_protected(const Scene& scene, Actions& actions) {
     link_down_since_.reset();
     reprotection_.protected_by(target_, scene.now);
   }
-  if (protection_ != Protection::recorded || lost_why_) {
+  if (protection_ == Protection::none) {
+    propose(scene, self_, nobody, "switched over to this host", actions);
+  } else if (protection_ != Protection::recorded || lost_why_) {
     const auto why = lost_why_ ? lost_why_->message : "no session";
     propose(scene, self_, nobody, "the backup is lost: " + why, actions);
   } else if (!scene.view.has(scene.record.backup)) {
@@ -173,11 +195,22 @@ void GuestRole::as_other(const Scene& scene, Actions& actions) {
   switch (presence_) {
     case Presence::standby: return stand_by(scene, actions);
     case Presence::running:
+      if (hand_over_ == HandOver::complete && scene.record.backup == self_ &&
+          scene.record.term == handed_over_)
+        return await_successor(scene, actions);
       return remove(scene.record.active == nobody ? "stopped" : "another host runs this guest",
                     actions);
     case Presence::none: return start_by_itself(scene);
     default: return;
   }
+}
+
+/// The backup is to run what was handed over to it. It shows nothing before a record without us as
+/// its backup is decided; until then our paused guest is as good as its own, and may go on if it is
+/// lost.
+void GuestRole::await_successor(const Scene& scene, Actions& actions) {
+  if (scene.view.has(scene.record.active)) return;
+  propose(scene, self_, nobody, "the backup was lost while it took over", actions);
 }
 
 /// A stopped guest that is marked so, once, where it ran last.
@@ -287,6 +320,17 @@ Result<> GuestRole::unprotect(const RecordBook& book) {
   return {};
 }
 
+Result<> GuestRole::switch_over(const RecordBook& book) {
+  UNDERSTUDY_CHECK(need_active(book));
+  if (protection_ != Protection::recorded || lost_why_ || suspended_) {
+    return fail(ErrorKind::conflict,
+                "guest {} has no backup that could take over now; `understudy status` says why",
+                guest_);
+  }
+  take({.kind = Kind::switch_over, .backup = target_});
+  return {};
+}
+
 void GuestRole::pursue_request(const Scene& scene, Actions& actions) {
   if (request_failed_) return answer(fail(*request_failed_), actions);
   switch (request_->kind) {
@@ -294,6 +338,7 @@ void GuestRole::pursue_request(const Scene& scene, Actions& actions) {
     case Kind::stop: return pursue_stop(scene, actions);
     case Kind::protect: return pursue_protect(scene, actions);
     case Kind::unprotect: return pursue_unprotect(scene, actions);
+    case Kind::switch_over: return pursue_switch_over(scene, actions);
   }
 }
 
@@ -351,7 +396,35 @@ void GuestRole::pursue_unprotect(const Scene& scene, Actions& actions) {
   answer("unprotected", actions);
 }
 
+void GuestRole::pursue_switch_over(const Scene& scene, Actions& actions) {
+  const auto& record = scene.record;
+  if (record.active == request_->backup && record.backup == nobody) return answer("moved", actions);
+  if (record.active == request_->backup && presence_ == Presence::running)
+    return;  // it is taking over
+  if (record.active != self_ || presence_ != Presence::running)
+    return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
+  if (hand_over_ == HandOver::complete) {
+    handed_over_ = request_->term = record.term.next();
+    return propose(scene, target_, self_, "", actions);
+  }
+  if (record.backup != request_->backup) {
+    return answer(fail(ErrorKind::unavailable, "{}; the guest goes on where it was", detail_),
+                  actions);
+  }
+  if (std::exchange(request_->begun, true)) return;
+  hand_over_ = HandOver::under_way;
+  actions.emplace_back(act::HandOver{});
+}
+
 // --- outcomes
+
+void GuestRole::handed_over(Result<> outcome) {
+  if (presence_ != Presence::running) return;
+  hand_over_ = outcome ? HandOver::complete : HandOver::none;
+  if (outcome) suspended_ = true;
+  if (!outcome && request_ && request_->kind == Kind::switch_over)
+    request_failed_ = outcome.error();
+}
 
 void GuestRole::started(Result<> outcome) {
   presence_ = outcome ? Presence::running : Presence::none;
@@ -377,6 +450,7 @@ void GuestRole::now_empty() {
   forget_protection();
   presence_ = Presence::none;
   suspended_ = false;
+  hand_over_ = HandOver::none;
   output_.reset();
   replica_whole_ = false;
   session_ended_ = false;

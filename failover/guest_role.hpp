@@ -32,8 +32,15 @@ struct StopGuest {
 };  ///< kills guest, standby and replica; then stopped()
 struct EndSession {
   std::string why;
-};                  ///< the replica's: at once, before any later action
-struct Promote {};  ///< opens output itself; then promoted()
+};  ///< the replica's: at once, before any later action
+/// `open`: the record names no backup, so output opens with the promotion; else it is held until it
+/// says so. Then promoted().
+struct Promote {
+  Output output;
+};
+/// Pauses the guest for good and waits until the backup holds the epoch that ends there; then
+/// handed_over().
+struct HandOver {};
 struct Protect {
   NodeId backup;
   Term term;
@@ -51,8 +58,8 @@ struct Answer {
 };  ///< to the operator whose request this was
 }  // namespace act
 using Action = std::variant<act::Propose, act::StartGuest, act::StopGuest, act::EndSession,
-                            act::Promote, act::Protect, act::EndProtection, act::Suspend,
-                            act::Resume, act::SetOutput, act::Answer>;
+                            act::Promote, act::HandOver, act::Protect, act::EndProtection,
+                            act::Suspend, act::Resume, act::SetOutput, act::Answer>;
 
 /// What is here of the guest.
 enum class Presence : std::uint8_t { none, starting, running, standby, promoting, stopping };
@@ -83,10 +90,12 @@ class GuestRole {
   [[nodiscard]] Result<> stop(const RecordBook& book);
   [[nodiscard]] Result<> protect(const RecordBook& book, NodeId backup);
   [[nodiscard]] Result<> unprotect(const RecordBook& book);
+  [[nodiscard]] Result<> switch_over(const RecordBook& book);
 
   // --- outcomes and what happens by itself
   void started(Result<> outcome);
   void promoted(Result<> outcome);
+  void handed_over(Result<> outcome);  ///< the guest is paused, or runs on after an error
   void stopped();
   void guest_failed(const std::string& why);  ///< QEMU died or the guest panicked
   void guest_powered_off();                   ///< by itself: nobody shall run it on
@@ -117,7 +126,10 @@ class GuestRole {
 
  private:
   enum class Protection : std::uint8_t { none, synchronising, ready, recorded };
-  enum class Kind : std::uint8_t { start, stop, protect, unprotect };
+  enum class Kind : std::uint8_t { start, stop, protect, unprotect, switch_over };
+  /// Of a guest that is to run on its backup: its last epoch is being committed; it is, and the
+  /// guest paused until the record says who runs it.
+  enum class HandOver : std::uint8_t { none, under_way, complete };
   struct Request {
     Kind kind;
     NodeId backup{nobody};
@@ -139,7 +151,10 @@ class GuestRole {
   void protect_again(const Scene& scene, Actions& actions);
   void begin_protection(const Scene& scene, NodeId backup, Actions& actions);
   void start_by_itself(const Scene& scene);
-  void hand_over(const Scene& scene, Actions& actions);
+  void resume_unless_handed_over(const Scene& scene, Actions& actions);
+  [[nodiscard]] bool may_switch_over(const Scene& scene) const;
+  void await_successor(const Scene& scene, Actions& actions);
+  void give_up_guest(const Scene& scene, Actions& actions);
   void as_other(const Scene& scene, Actions& actions);
   void stand_by(const Scene& scene, Actions& actions);
   void pursue_request(const Scene& scene, Actions& actions);
@@ -147,6 +162,7 @@ class GuestRole {
   void pursue_stop(const Scene& scene, Actions& actions);
   void pursue_protect(const Scene& scene, Actions& actions);
   void pursue_unprotect(const Scene& scene, Actions& actions);
+  void pursue_switch_over(const Scene& scene, Actions& actions);
   void propose(const Scene& scene, NodeId active, NodeId backup, const std::string& why,
                Actions& actions);
   void propose(const Scene& scene, Record next, const std::string& why, Actions& actions);
@@ -179,6 +195,9 @@ class GuestRole {
   std::optional<Error> lost_why_;
   std::optional<TimePoint> link_down_since_;
   bool ending_{};  ///< the engine still works on the end of a protection; its news are old
+
+  HandOver hand_over_{HandOver::none};
+  Term handed_over_;  ///< the record under which the backup may run what was handed over
 
   // Standby.
   Term offered_;

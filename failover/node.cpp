@@ -34,6 +34,7 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kProtect: return request.protect().guest();
     case control::Request::kUnprotect: return request.unprotect().guest();
     case control::Request::kVerify: return request.verify().guest();
+    case control::Request::kSwitchOver: return request.switch_over().guest();
     default: return {};
   }
 }
@@ -333,6 +334,7 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kStop: return one.stop(call);
     case control::Request::kProtect: return one.protect(call);
     case control::Request::kUnprotect: return one.unprotect(call);
+    case control::Request::kSwitchOver: return one.switch_over(call);
     default: return one.verify(call);
   }
 }

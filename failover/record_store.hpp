@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "config/result.hpp"
 #include "config/durable_file.hpp"
+#include "config/result.hpp"
 #include "failover/peer.pb.h"
 
 namespace understudy::failover {

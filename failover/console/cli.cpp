@@ -166,6 +166,7 @@ control::Request request_for(const std::string& command, const Wish& wish) {
   if (command == "start") request.mutable_start()->set_guest(wish.guest);
   if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
   if (command == "unprotect") request.mutable_unprotect()->set_guest(wish.guest);
+  if (command == "switchover") request.mutable_switch_over()->set_guest(wish.guest);
   if (command == "verify") request.mutable_verify()->set_guest(wish.guest);
   if (command == "protect") {
     request.mutable_protect()->set_guest(wish.guest);
@@ -200,6 +201,7 @@ void describe(CLI::App& app, Wish& wish) {
   add_guest_command(app, "unprotect", "Let a guest run without its backup", wish);
   add_guest_command(app, "start", "Start a guest on this host", wish);
   add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
+  add_guest_command(app, "switchover", "Let a guest's backup run it, and keep it protected", wish);
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
   auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
   sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");

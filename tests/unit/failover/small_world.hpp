@@ -279,14 +279,26 @@ class World {
   void perform(int i, const act::EndSession&) {
     if (session_to == i) lose_session("ended by the backup");
   }
-  void perform(int i, const act::Promote&) {
+  void perform(int i, const act::HandOver&) {
     at(i).engine.emplace_back([this, i] {
+      auto& host = at(i);
+      if (session_from != i || session_broken || !at(session_to).alive)
+        return host.role->handed_over(fail(ErrorKind::timed_out, "the backup does not answer"));
+      at(session_to).replica = host.count;
+      at(session_to).replica_line = host.line;
+      host.suspended = true;
+      release(host, host.count);
+      host.role->handed_over({});
+    });
+  }
+  void perform(int i, const act::Promote& action) {
+    at(i).engine.emplace_back([this, i, action] {
       auto& host = at(i);
       if (host.replica < released)
         violation = "the promoted replica is behind what the outside has seen";
       host.runs = true;
       host.suspended = false;
-      host.output = Output::open;
+      host.output = action.output;
       host.line = ++line_of_history;
       host.count = forked_at = host.replica;
       host.replica = -1;

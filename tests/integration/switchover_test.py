@@ -1,0 +1,64 @@
+"""A guest moves to its backup on command, and back, while clients are at work: nothing is lost, no
+connection is reset, and the outage is told.
+
+UNDERSTUDY_SWITCHOVERS changes how often.
+"""
+
+import os
+import re
+import statistics
+import sys
+import time
+import unittest
+
+from lab_case import LabCase
+
+from labkit import output_commit, pcap, story
+from labkit.hosts import GUEST
+from labkit.ledger import longest_gap
+
+SWITCHOVERS = int(os.environ.get("UNDERSTUDY_SWITCHOVERS", "4"))
+OUTAGE_MS = 50
+PROTECTED_SECONDS = 90
+
+
+class SwitchoverTest(LabCase):
+    protected = True
+
+    def test_back_and_forth(self):
+        capture = self.directory / "guest-network.pcap"
+        paused, gaps = [], []
+        with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
+            ledger.wait_acks(20, 20)
+            here, there = "a", "b"
+            for _ in range(SWITCHOVERS):
+                before = time.time_ns()
+                said = self.hosts.order(here, "switchover", GUEST)
+                paused.append(float(re.search(r"for ([\d.]+) ms", said)[1]))
+                ledger.wait_ack_after(time.time_ns(), 10)
+                gaps.append(longest_gap([ack for ack in ledger.acks()
+                                         if ack.realtime_ns > before - 200_000_000]).ms)
+                here, there = there, here
+                self.wait_protected_again(here, there)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assert_wire_good(capture)
+        for name, of in (("paused", paused), ("longest gap at the client", gaps)):
+            print(f"  {len(of)} switchovers, {name}: p50 {statistics.median(of):.1f} ms,"
+                  f" max {max(of):.1f} ms", file=sys.stderr)
+        self.assertLess(statistics.median(paused), OUTAGE_MS)
+
+    def wait_protected_again(self, active: str, backup: str):
+        seen = self.hosts.wait_state(active, "PROTECTED", PROTECTED_SECONDS)
+        self.assertEqual((seen["active_host"], seen["backup_host"]), (active, backup))
+
+    def assert_wire_good(self, capture):
+        packets = list(pcap.read(capture))
+        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
+                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
+                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
+            self.assertTrue(finding.good, finding.violations)
+
+
+if __name__ == "__main__":
+    unittest.main()
