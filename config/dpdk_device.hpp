@@ -1,5 +1,5 @@
-// An Ethernet device that is driven by DPDK: one queue each way, packets in its own memory. It is
-// the only part of the project that includes DPDK's headers, with dpdk_runtime. Sources: the DPDK
+// An Ethernet device that is driven by DPDK: one queue each way, packets in its own memory. Besides
+// it, only dpdk_runtime and netbuffer/vhost_port include DPDK's headers. Sources: the DPDK
 // 22.11 Programmer's Guide (Poll Mode Driver, Mbuf, Mempool), its AF_PACKET driver's guide and
 // source, packet(7).
 //

@@ -42,7 +42,7 @@ struct MemoryMessage {
     std::uint64_t size;
     std::uint64_t user_address;
     std::uint64_t offset;
-  };
+  } __attribute__((packed));
   std::uint32_t request;
   std::uint32_t flags;
   std::uint32_t size;
