@@ -323,12 +323,15 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
   network.wiring.disks = disks_->take_wiring();
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, start, std::move(network.wiring)));
   netbuffer::GuestNetworkEvents events;
-  events.on_output = [this](Epoch sealed) {
-    const auto primary = [this] {
-      const std::lock_guard lock{mutex_};
-      return primary_;
-    }();
-    if (primary) primary->output_waits(sealed, now());
+  const auto primary = [this] {
+    const std::lock_guard lock{mutex_};
+    return primary_;
+  };
+  events.on_output = [primary](Epoch sealed) {
+    if (const auto protection = primary()) protection->output_waits(sealed, now());
+  };
+  events.on_pressure = [primary](Epoch sealed) {
+    if (const auto protection = primary()) protection->output_presses(sealed);
   };
   events.on_guest_gone = [this](const Error&) { ::eventfd_write(wake_.get(), 1); };
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;

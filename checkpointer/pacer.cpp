@@ -12,7 +12,10 @@ Pacer::Decision Pacer::decide(const Pace& pace) const {
     // back or a quorum has decided.
     return {pace.link_up ? Act::stall : Act::wait, pace.now + settings_.interval};
   }
-  const auto due = pace.resumed + (pace.output_waits ? shortest() : settings_.interval);
+  const auto length = pace.pressed        ? settings_.min_interval
+                      : pace.output_waits ? shortest()
+                                          : settings_.interval;
+  const auto due = pace.resumed + length;
   return {pace.now < due ? Act::wait : Act::seal, due};
 }
 

@@ -1,8 +1,9 @@
 // When to seal the running epoch. Pure.
 //
 // Three forces: an epoch lasts at most `interval`; output that waits asks for a commit sooner; and
-// pausing must not eat the guest's time. When the backup is slow, epochs get longer, up to
-// `stretch` intervals, and then the guest is stalled: it stays paused until a commit makes room.
+// pausing must not eat the guest's time, unless its output has no room: then it waits anyway. When
+// the backup is slow, epochs get longer, up to `stretch` intervals, and then the guest is stalled:
+// it stays paused until a commit makes room.
 #pragma once
 
 #include <optional>
@@ -23,6 +24,7 @@ struct Pace {
   std::optional<TimePoint> output_waits;  ///< since when the running epoch holds output
   bool room;                              ///< another epoch may be in flight
   bool link_up{true};
+  bool pressed{};  ///< the running epoch fills the room for held output
 };
 
 class Pacer {

@@ -259,17 +259,34 @@ std::optional<Pace> Primary::pace() const {
   const std::lock_guard lock{mutex_};
   if (lost_) return std::nullopt;
   const bool waits = output_epoch_ >= epochs_.running();
-  return Pace{now(), resumed_, waits ? output_waits_ : std::nullopt, epochs_.may_seal(), link_up_};
+  return Pace{now(),
+              resumed_,
+              waits ? output_waits_ : std::nullopt,
+              epochs_.may_seal(),
+              link_up_,
+              pressed_epoch_ >= epochs_.running()};
+}
+
+/// News of an epoch that was sealed meanwhile is none; of one that is far ahead, it is from a
+/// protection before this one. The next may be heard of while the running one is being sealed.
+bool Primary::is_running(Epoch epoch) const {
+  return epoch == epochs_.running() || epoch == epochs_.running().next();
+}
+
+void Primary::output_presses(Epoch sealed) {
+  {
+    const std::lock_guard lock{mutex_};
+    if (!is_running(sealed.next())) return;
+    pressed_epoch_ = std::max(pressed_epoch_, sealed.next());
+  }
+  events_.wake();
 }
 
 void Primary::output_waits(Epoch sealed, TimePoint since) {
   {
     const std::lock_guard lock{mutex_};
     const auto epoch = sealed.next();
-    // News of an epoch that was sealed meanwhile is none; of one that is far ahead, it is from a
-    // protection before this one. The next may be heard of while the running one is being sealed.
-    const bool mine = epoch == epochs_.running() || epoch == epochs_.running().next();
-    if (!mine || epoch <= output_epoch_) return;
+    if (!is_running(epoch) || epoch <= output_epoch_) return;
     output_epoch_ = epoch;
     output_waits_ = since;
   }

@@ -89,6 +89,9 @@ class Primary {
   /// The epoch after `sealed` has held its first packet. Any thread.
   void output_waits(Epoch sealed, TimePoint since);
 
+  /// The epoch after `sealed` fills the room for held output: it is cut short. Any thread.
+  void output_presses(Epoch sealed);
+
   /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
   /// Blocks the guest for the time it takes to read its memory, but not for a backup that does not
   /// answer: a link that goes down, or `cancelled`, ends the wait.
@@ -147,6 +150,8 @@ class Primary {
   [[nodiscard]] VerifyVerdict compare(const std::vector<std::string>& here,
                                       const replication::VerifyReply& there) const;
   [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
+  /// Whether news of an epoch concerns this protection's running one. Under the lock.
+  [[nodiscard]] bool is_running(Epoch epoch) const;
   /// nullopt: the session is over.
   [[nodiscard]] std::optional<Pace> pace() const;
   void on_committed(Epoch epoch);
@@ -172,6 +177,7 @@ class Primary {
   EpochMachine epochs_;
   TimePoint last_commit_;
   Epoch output_epoch_;                     ///< the last epoch known to hold output
+  Epoch pressed_epoch_;                    ///< the last one that is to be cut short
   std::optional<TimePoint> output_waits_;  ///< since when it does
   std::optional<replication::Reply> reply_;
   double sync_fraction_{};

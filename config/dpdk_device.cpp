@@ -33,6 +33,7 @@ namespace {
 std::mutex devices_mutex;
 std::size_t devices_made = 0;
 
+constexpr auto any_socket = static_cast<unsigned>(SOCKET_ID_ANY);
 constexpr std::uint16_t descriptors = 512;  // of a NIC; a driver for a Linux interface has its own
 
 std::string reason(int code) {
@@ -251,11 +252,11 @@ Result<> Device::bring_up(const DeviceOptions& options) {
                            packets / 2 + (kept != 0 ? send_queue : 0), parts.room));
   int code = ::rte_eth_dev_configure(parts.port, 1, 1, &configuration);
   if (code == 0) {
-    code = ::rte_eth_rx_queue_setup(parts.port, 0, receive_queue, SOCKET_ID_ANY, nullptr,
+    code = ::rte_eth_rx_queue_setup(parts.port, 0, receive_queue, any_socket, nullptr,
                                     parts.receive_pool);
   }
   if (code == 0) {
-    code = ::rte_eth_tx_queue_setup(parts.port, 0, send_queue, SOCKET_ID_ANY, nullptr);
+    code = ::rte_eth_tx_queue_setup(parts.port, 0, send_queue, any_socket, nullptr);
   }
   if (code == 0) code = ::rte_eth_dev_start(parts.port);
   if (code != 0) return fail(ErrorKind::io, "setting it up: {}", reason(code));

@@ -411,6 +411,10 @@ void GuestHost::report_protection(control::Guest& guest,
   if (status.gate) {
     guest.set_held_packets(status.gate->held_packets);
     guest.set_held_bytes(status.gate->held_bytes);
+    guest.set_hold_limit_bytes(status.gate->hold_limit);
+    guest.set_hold_full(status.gate->full);
+    guest.set_ingress_cut(status.gate->ingress_cut);
+    guest.set_egress_dropped(status.gate->egress_dropped);
     auto& hold = *guest.mutable_hold_us();
     hold.set_p50(static_cast<double>(count_us(status.gate->hold_p50)));
     hold.set_p99(static_cast<double>(count_us(status.gate->hold_p99)));

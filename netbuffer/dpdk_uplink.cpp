@@ -16,6 +16,7 @@ namespace understudy::netbuffer {
 namespace {
 
 constexpr const char* guest_end = "guest";
+constexpr std::size_t shortest = 14;         // an Ethernet header
 constexpr std::size_t largest_mtu = 65'535;  // of a veth
 
 class DpdkUplink : public Uplink {
@@ -27,14 +28,13 @@ class DpdkUplink : public Uplink {
     auto packet = device_->allocate();
     if (!packet) return fail(ErrorKind::limit, "uplink: no packet is free");
     const auto room = packet.bytes();
-    if (frame.size() > room.size()) {
-      return fail(ErrorKind::limit, "uplink: a frame of {} bytes is too long", frame.size());
+    if (frame.size() > room.size() || frame.size() < shortest) {
+      return fail(ErrorKind::io, "uplink: a frame of {} bytes does not pass", frame.size());
     }
     std::copy(frame.begin(), frame.end(), room.begin());
-    if (device_->send(std::move(packet), frame.size()) == dpdk::Device::Sent::no) {
-      return fail(ErrorKind::io, "uplink: the device did not take the frame");
-    }
-    return {};
+    if (device_->send(std::move(packet), frame.size()) != dpdk::Device::Sent::no) return {};
+    if (device_->carries()) return fail(ErrorKind::limit, "uplink: the device's ring is full");
+    return fail(ErrorKind::io, "uplink: no link");
   }
 
   [[nodiscard]] int fd() const override { return device_->fd(); }

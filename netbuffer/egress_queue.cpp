@@ -85,6 +85,10 @@ std::size_t EgressQueue::drop() {
   return dropped;
 }
 
+bool EgressQueue::nearly_full() const {
+  return bytes_ >= capacity_ / 4 * 3 || entries_.size() >= entries_.capacity() / 4 * 3;
+}
+
 std::optional<TimePoint> EgressQueue::oldest() const {
   if (entries_.empty()) return std::nullopt;
   return entries_.front().since;

@@ -50,6 +50,8 @@ class EgressQueue {
 
   [[nodiscard]] std::size_t packets() const { return entries_.size(); }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  /// Three quarters of the room are taken: what can make more packets should be slowed.
+  [[nodiscard]] bool nearly_full() const;
   [[nodiscard]] bool running_epoch_empty() const { return sealed_until_ == pushed_; }
   [[nodiscard]] std::optional<TimePoint> oldest() const;
 

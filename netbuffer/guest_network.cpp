@@ -20,6 +20,7 @@ namespace {
 // What an epoll event is about: two tokens for each NIC, then these.
 constexpr std::uint64_t wake_token = 2 * limits::nics_per_guest;
 constexpr std::uint64_t timer_token = wake_token + 1;
+constexpr std::uint64_t retry_token = wake_token + 2;
 constexpr std::uint64_t guest_token(std::size_t nic) {
   return 2 * nic;
 }
@@ -56,7 +57,7 @@ struct GuestNetwork::Watched {
 
 GuestNetwork::GuestNetwork(std::vector<GuestNic> nics, std::size_t hold_bytes,
                            GuestNetworkEvents events)
-    : events_{std::move(events)} {
+    : events_{std::move(events)}, hold_bytes_{hold_bytes} {
   nics_.reserve(nics.size());
   for (auto& nic : nics) {
     nics_.push_back({NicPath{std::move(nic.guest), nic.mac, std::move(nic.uplink), hold_bytes},
@@ -87,9 +88,11 @@ Result<> GuestNetwork::prepare() {
   epoll_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
   wake_ = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   timer_ = UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
-  if (!epoll_ || !wake_ || !timer_) return fail_errno("preparing a guest's network");
+  retry_ = UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+  if (!epoll_ || !wake_ || !timer_ || !retry_) return fail_errno("preparing a guest's network");
   UNDERSTUDY_CHECK(add(epoll_.get(), wake_.get(), EPOLLIN, wake_token));
   UNDERSTUDY_CHECK(add(epoll_.get(), timer_.get(), EPOLLIN, timer_token));
+  UNDERSTUDY_CHECK(add(epoll_.get(), retry_.get(), EPOLLIN, retry_token));
   for (std::size_t i = 0; i < nics_.size(); ++i) {
     auto& nic = nics_[i];
     nic.guest_interest = nic.uplink_interest = EPOLLIN;
@@ -117,7 +120,7 @@ void GuestNetwork::stop() {
 
 void GuestNetwork::run() {
   static_cast<void>(ask_for_real_time());  // it never works long
-  std::array<epoll_event, 2 * limits::nics_per_guest + 2> events;
+  std::array<epoll_event, 2 * limits::nics_per_guest + 3> events;
   while (true) {
     const int ready =
         ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
@@ -141,6 +144,9 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
   } else if (token == timer_token) {
     forget_ticks(timer_.get());
     announce_again();
+  } else if (token == retry_token) {
+    forget_ticks(retry_.get());
+    try_uplinks_again();
   } else {
     auto& path = nics_[token / 2].path;
     if (token == uplink_token(token / 2)) {
@@ -156,14 +162,19 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
 
 void GuestNetwork::tell(const News& news) const {
   if (news.output && events_.on_output) events_.on_output(*news.output);
+  if (news.pressure && events_.on_pressure) events_.on_pressure(*news.pressure);
   if (news.gone && events_.on_guest_gone) events_.on_guest_gone(*news.gone);
 }
 
 bool GuestNetwork::has_news() const {
   return std::any_of(nics_.begin(), nics_.end(), [&](const Watched& nic) {
     const bool output = state_ == GateState::holding && !nic.path.queue().running_epoch_empty();
-    return (output && !output_told_) || (nic.path.gone() && !gone_told_);
+    return (output && !output_told_) || presses(nic.path) || (nic.path.gone() && !gone_told_);
   });
+}
+
+bool GuestNetwork::presses(const NicPath& path) const {
+  return state_ == GateState::holding && !pressure_told_ && path.presses();
 }
 
 GuestNetwork::News GuestNetwork::collect_news() {
@@ -172,6 +183,10 @@ GuestNetwork::News GuestNetwork::collect_news() {
     if (state_ == GateState::holding && !output_told_ && !nic.path.queue().running_epoch_empty()) {
       news.output = sealed_;
       output_told_ = true;
+    }
+    if (presses(nic.path)) {
+      news.pressure = sealed_;
+      pressure_told_ = true;
     }
     if (nic.path.gone() && !gone_told_) {
       news.gone = nic.path.gone();
@@ -199,6 +214,10 @@ void GuestNetwork::watch(std::size_t index) {
          nic.path.guest_interest(state_));
   change(nic.path.uplink_fd(), uplink_token(index), nic.uplink_interest,
          nic.path.uplink_interest(state_));
+  if (!nic.path.uplink_full()) return;
+  itimerspec soon{};
+  soon.it_value.tv_nsec = std::chrono::nanoseconds{limits::device_kick}.count();
+  ::timerfd_settime(retry_.get(), 0, &soon, nullptr);
 }
 
 /// After a verb on the caller's thread: epoll and the thread learn what has changed.
@@ -223,7 +242,7 @@ void GuestNetwork::tighten() {
 
 void GuestNetwork::start_holding() {
   state_ = GateState::holding;
-  output_told_ = false;
+  output_told_ = pressure_told_ = false;
   take_egress(NicPath::Amount::all, now());
   settle();
 }
@@ -233,7 +252,7 @@ void GuestNetwork::seal(Epoch epoch) {
   if (state_ == GateState::holding) take_egress(NicPath::Amount::all, now());
   for (auto& nic : nics_) nic.path.queue().seal(epoch);
   sealed_ = epoch;
-  output_told_ = false;
+  output_told_ = pressure_told_ = false;
   settle();
 }
 
@@ -289,8 +308,10 @@ GateStatus GuestNetwork::status() const {
     status.egress_dropped += counters.egress_dropped;
     status.ingress_packets += counters.ingress_packets;
     status.ingress_dropped += counters.ingress_dropped;
+    status.ingress_cut += counters.ingress_cut;
     status.full += counters.full;
   }
+  status.hold_limit = hold_bytes_ * nics_.size();
   const auto times = hold_times_;
   lock.unlock();
   const auto held = times.quantiles();
@@ -298,6 +319,15 @@ GateStatus GuestNetwork::status() const {
   status.hold_p99 = held.p99;
   status.hold_max = held.max;
   return status;
+}
+
+void GuestNetwork::try_uplinks_again() {
+  const auto when = now();
+  for (auto& nic : nics_) {
+    if (nic.path.uplink_full()) nic.path.send_released(when, hold_times_);
+  }
+  take_egress(NicPath::Amount::none, when);
+  settle();
 }
 
 void GuestNetwork::announce() {

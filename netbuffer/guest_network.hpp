@@ -38,6 +38,8 @@ struct GuestNic {
 struct GuestNetworkEvents {
   /// While holding: the running epoch, the one after `sealed`, holds its first packet.
   std::function<void(Epoch sealed)> on_output;
+  /// While holding, once for an epoch: it fills the room for held packets, and should end.
+  std::function<void(Epoch sealed)> on_pressure{};
   /// Once: a NIC's port ended (QEMU died) or carries rubbish. What is held stays ruled by the
   /// gate.
   std::function<void(const Error&)> on_guest_gone;
@@ -73,6 +75,7 @@ class GuestNetwork : public OutputGate {
   struct Watched;
   struct News {
     std::optional<Epoch> output;
+    std::optional<Epoch> pressure;
     std::optional<Error> gone;
   };
   GuestNetwork(std::vector<GuestNic> nics, std::size_t hold_bytes, GuestNetworkEvents events);
@@ -85,18 +88,23 @@ class GuestNetwork : public OutputGate {
   // Under the lock.
   void handle(std::uint64_t token, std::uint32_t happened);
   void announce_again();
+  void try_uplinks_again();
   void shut();
   [[nodiscard]] News collect_news();
   [[nodiscard]] bool has_news() const;
+  /// Whether the running epoch should be told to end.
+  [[nodiscard]] bool presses(const NicPath& path) const;
   void take_egress(NicPath::Amount amount, TimePoint when);
   void start_holding();
   void settle();
   void watch(std::size_t nic);
 
   const GuestNetworkEvents events_;
+  const std::size_t hold_bytes_;
   UniqueFd epoll_;
   UniqueFd wake_;
   UniqueFd timer_;
+  UniqueFd retry_;  ///< for uplinks that had no room
 
   mutable std::mutex mutex_;
   std::vector<Watched> nics_;
@@ -105,6 +113,7 @@ class GuestNetwork : public OutputGate {
   HoldTimes hold_times_;
   std::size_t announced_{};
   bool output_told_{false};
+  bool pressure_told_{false};
   bool gone_told_{false};
   bool stopping_{false};
 

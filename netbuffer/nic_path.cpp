@@ -54,25 +54,24 @@ void NicPath::deliver_taken(GateState gate, TimePoint when) {
 bool NicPath::deliver(GateState gate, std::span<const std::byte> frame, TimePoint when) {
   if (frame.empty()) return true;  // a guest that sends nothing harms nobody
   if (gate == GateState::holding) return queue_.push(frame, when);
-  if (gate == GateState::open) {
-    send(frame);
-  } else {
-    ++counters_.egress_dropped;
-  }
+  // Behind those that were held and have not found room yet.
+  if (gate == GateState::open) return queue_.packets() == 0 && send(frame);
+  ++counters_.egress_dropped;
   return true;
 }
 
-void NicPath::send(std::span<const std::byte> frame) {
-  if (uplink_->send(frame)) {
-    ++counters_.released_packets;
-  } else {
-    ++counters_.egress_dropped;
-  }
+/// False: the uplink has no room now.
+bool NicPath::send(std::span<const std::byte> frame) {
+  const auto sent = uplink_->send(frame);
+  uplink_full_ = !sent && sent.error().kind == ErrorKind::limit;
+  if (uplink_full_) return false;
+  ++(sent ? counters_.released_packets : counters_.egress_dropped);
+  return true;
 }
 
 void NicPath::send_released(TimePoint when, HoldTimes& times) {
   while (const auto packet = queue_.front()) {
-    send(packet->frame);
+    if (!send(packet->frame)) return;
     times.add(when - packet->since);
     queue_.pop();
   }
@@ -80,6 +79,7 @@ void NicPath::send_released(TimePoint when, HoldTimes& times) {
 
 void NicPath::drop_held() {
   counters_.egress_dropped += queue_.drop();
+  uplink_full_ = false;
 }
 
 void NicPath::announce() {
@@ -100,7 +100,9 @@ void NicPath::take_ingress(GateState gate) {
       return;
     }
     if (!*got) return;
-    if (gate != GateState::closed && !gone_ && guest_->give({ingress_.get(), **got})) {
+    if (gate == GateState::holding && pressed()) {
+      ++counters_.ingress_cut;  // what it would answer finds no room
+    } else if (gate != GateState::closed && !gone_ && guest_->give({ingress_.get(), **got})) {
       ++counters_.ingress_packets;
     } else {
       ++counters_.ingress_dropped;

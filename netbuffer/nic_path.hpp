@@ -22,6 +22,7 @@ struct NicCounters {
   std::uint64_t egress_dropped;
   std::uint64_t ingress_packets;
   std::uint64_t ingress_dropped;
+  std::uint64_t ingress_cut;
   std::uint64_t full;
 };
 
@@ -41,7 +42,7 @@ class NicPath {
   void take_egress(GateState gate, Amount amount, TimePoint when);
   /// QEMU's end is closed. Notes it even while a stalled NIC is not read.
   void hung_up();
-  /// Sends what `queue()` lets go.
+  /// Sends what `queue()` lets go, as far as the uplink has room.
   void send_released(TimePoint when, HoldTimes& times);
   void drop_held();
   void announce();
@@ -57,6 +58,15 @@ class NicPath {
   [[nodiscard]] int guest_fd() const { return guest_->fd(); }
   [[nodiscard]] int uplink_fd() const { return uplink_->fd(); }
 
+  /// While holding: the packets' room is used up, or nearly.
+  [[nodiscard]] bool pressed() const { return stalled_ || queue_.nearly_full(); }
+  /// The running epoch has output that fills it.
+  [[nodiscard]] bool presses() const {
+    return pressed() && (stalled_ || !queue_.running_epoch_empty());
+  }
+  /// The uplink had no room: `send_released` or `take_egress` again, a little later.
+  [[nodiscard]] bool uplink_full() const { return uplink_full_; }
+
   [[nodiscard]] EgressQueue& queue() { return queue_; }
   [[nodiscard]] const EgressQueue& queue() const { return queue_; }
   [[nodiscard]] const NicCounters& counters() const { return counters_; }
@@ -67,7 +77,7 @@ class NicPath {
   void deliver_taken(GateState gate, TimePoint when);
   [[nodiscard]] bool deliver(GateState gate, std::span<const std::byte> frame, TimePoint when);
   [[nodiscard]] bool read_more();
-  void send(std::span<const std::byte> frame);
+  [[nodiscard]] bool send(std::span<const std::byte> frame);
   /// Whether frames for the guest stay at the uplink for now.
   [[nodiscard]] bool ingress_waits(GateState gate) const;
 
@@ -78,7 +88,8 @@ class NicPath {
   std::unique_ptr<std::byte[]> ingress_;  // limits::packet_bytes
   NicCounters counters_{};
   std::optional<Error> gone_;
-  bool stalled_{false};  // a frame waits for room in the queue
+  bool stalled_{false};  // a frame waits for room in the queue or the uplink
+  bool uplink_full_{false};
   bool uplink_lost_{false};
 };
 

@@ -27,7 +27,9 @@ struct GateStatus {
   std::uint64_t egress_dropped;    ///< gate closed, or the network did not take them
   std::uint64_t ingress_packets;   ///< that were given to the guest
   std::uint64_t ingress_dropped;   ///< gate closed or the guest's NIC did not take them
-  std::uint64_t full;  ///< times the held packets reached their limit: the guest's NIC waited
+  std::uint64_t ingress_cut;       ///< dropped while the held packets were near their limit
+  std::uint64_t full;        ///< times the held packets reached their limit: the guest's NIC waited
+  std::uint64_t hold_limit;  ///< bytes, of all NICs
 };
 
 /// All verbs are thread-safe, never block on a peer and take effect before they return: after

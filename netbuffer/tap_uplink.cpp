@@ -18,8 +18,9 @@ class TapUplink : public Uplink {
   explicit TapUplink(UniqueFd tap) : tap_{std::move(tap)} {}
 
   Result<> send(std::span<const std::byte> frame) override {
-    if (::write(tap_.get(), frame.data(), frame.size()) < 0) return fail_errno("tap");
-    return {};
+    if (::write(tap_.get(), frame.data(), frame.size()) >= 0) return {};
+    if (errno == EAGAIN || errno == ENOBUFS) return fail(ErrorKind::limit, "tap: no room");
+    return fail_errno("tap");
   }
 
   [[nodiscard]] int fd() const override { return tap_.get(); }

@@ -15,8 +15,9 @@ class Uplink {
  public:
   virtual ~Uplink() = default;
 
-  /// An error: the network did not take this frame (queue full, interface down, frame too short);
-  /// drop it and go on with the next.
+  /// An error of kind `limit`: there is no room now; the same frame should be tried again a little
+  /// later. Any other: the network does not take this frame (interface down, frame too short); drop
+  /// it and go on with the next.
   [[nodiscard]] virtual Result<> send(std::span<const std::byte> frame) = 0;
 
   /// Readable when a frame waits.

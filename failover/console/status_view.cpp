@@ -170,6 +170,11 @@ class View {
                           duration_text(guest.hold_us().p99()));
     }
     row("held output", text);
+    if (guest.hold_full() == 0 && guest.ingress_cut() == 0) return;
+    row("held at limit",
+        fmt::format("{} times, of {}; {} packets to the guest cut", count_text(guest.hold_full()),
+                    bytes_text(static_cast<double>(guest.hold_limit_bytes())),
+                    count_text(guest.ingress_cut())));
   }
 
   void failover(const control::Outage& outage) {

@@ -1,12 +1,15 @@
 // A peer that may say anything under a good checksum or none: a machine of either side takes any
-// datagrams, asks for places only for frames that decode, and delivers only what holds.
+// datagrams, asks for places only for frames that decode, and delivers only what holds. A host with
+// a key gives few places to those who have none, and no answer is an amplifier.
 #include <algorithm>
 #include <array>
 #include <deque>
 
 #include "config/assert.hpp"
+#include "fuzz_key.hpp"
 #include "fuzz_targets.hpp"
 #include "replication/checksum_records.hpp"
+#include "replication/datagram_host.hpp"
 #include "replication/datagram_machine.hpp"
 
 namespace understudy::replication {
@@ -30,10 +33,14 @@ class NowhereToPort final : public DatagramPort {
   void send(const HostAddress& /*to*/, DatagramPointer datagram, std::size_t bytes) override {
     const auto packet = decode_packet(datagram->bytes().first(bytes));
     UNDERSTUDY_ASSERT(packet.has_value(), "what we send can be decoded");
+    ++sent;
   }
-  void start(DatagramEvents& /*events*/) override {}
+  void start(DatagramEvents& whom) override { events = &whom; }
   void stop() override {}
   DatagramCounters counters() const override { return {}; }
+
+  DatagramEvents* events{};
+  std::size_t sent{};
 };
 
 class Places final : public LinkEvents {
@@ -105,6 +112,35 @@ void fuzz_datagram_machine(std::span<const std::byte> input) {
     if (!frame) return;
     (*machine)->flush(at);
   }
+}
+
+/// {how, length, bytes of a datagram} ...: `how` says genuine or not, and from where.
+void fuzz_datagram_host(std::span<const std::byte> input) {
+  auto owned = std::make_unique<NowhereToPort>();
+  auto& port = *owned;
+  DatagramHost host{{std::move(owned), "datagrams", "c", "b", secured_by(fuzz_key())}};
+  asio::io_context io;
+  std::vector<std::unique_ptr<Connection>> arrived;
+  const auto listener = host.listen(io, {}, "b", [&](std::unique_ptr<Connection> connection) {
+    UNDERSTUDY_ASSERT(!connection->vouched(), "nobody vouches without the key");
+    arrived.push_back(std::move(connection));
+  });
+  std::size_t heard = 0;
+  while (input.size() > 2) {
+    const auto how = std::to_integer<unsigned>(input[0]);
+    const auto length =
+        std::min<std::size_t>(std::to_integer<std::size_t>(input[1]), input.size() - 2);
+    auto datagram = std::make_unique<Buffer>(length);
+    std::ranges::copy(input.subspan(2, length), datagram->bytes().begin());
+    input = input.subspan(2 + length);
+    if (how % 8 != 0) make_genuine(datagram->bytes());
+    port.events->on_datagram({2, 0, 0, 0, 0, static_cast<std::uint8_t>(how / 8)},
+                             std::move(datagram));
+    ++heard;
+    UNDERSTUDY_ASSERT(port.sent <= heard, "an answer is no amplifier");
+  }
+  io.poll();
+  UNDERSTUDY_ASSERT(arrived.size() <= limits::unvouched_connections, "few places for strangers");
 }
 
 }  // namespace understudy::replication

@@ -13,5 +13,6 @@ void fuzz_handshake(std::span<const std::byte> input);
 void fuzz_receiver(std::span<const std::byte> input);
 void fuzz_datagram_packet(std::span<const std::byte> input);
 void fuzz_datagram_machine(std::span<const std::byte> input);
+void fuzz_datagram_host(std::span<const std::byte> input);
 
 }  // namespace understudy::replication

@@ -64,6 +64,7 @@ class GuestPlan:
     uplink: str = "tap"  # or dpdk
     backend: str = "socket"  # or vhost_user
     interval_ms: int = 25
+    hold_limit_kib: int = 0  # of held output; 0: the daemon's default
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
     def command_line(self) -> str:
@@ -151,7 +152,9 @@ class Plan:
                 *([f'  disk {{ path: "{DISK_IN_HOST}" model: "{guest.disk_model}" }}']
                   if guest.disk else []),
                 f'  console_log: "/var/log/{guest.name}.console"',
-                f"  protection {{ interval_ms: {guest.interval_ms} }}", "}"]
+                f"  protection {{ interval_ms: {guest.interval_ms}"
+                + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "") + " }",
+                "}"]
         return "\n".join(lines + self.extra) + "\n"
 
     def to_json(self) -> str:

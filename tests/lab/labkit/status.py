@@ -9,7 +9,8 @@ import json
 GUEST = {"name": "", "state": "STOPPED", "active_host": "", "backup_host": "", "term": 0,
          "epoch": 0, "commit_age_us": 0, "held_packets": 0, "held_bytes": 0, "pages_per_epoch": 0.0,
          "bytes_per_epoch": 0.0, "sync_fraction": 0.0, "link": "", "throttled": False, "detail": "",
-         "report_age_us": 0, "epochs_per_second_milli": 0, "accelerator": ""}
+         "report_age_us": 0, "epochs_per_second_milli": 0, "accelerator": "",
+         "hold_limit_bytes": 0, "hold_full": 0, "ingress_cut": 0, "egress_dropped": 0}
 QUANTILES = {"count": 0, "p50": 0.0, "p99": 0.0, "max": 0.0, "last": 0.0}
 OUTAGE = {"decision_unix_us": 0, "running_unix_us": 0, "promote_us": 0, "lost_view_unix_us": 0}
 QUORUM = {"corosync_connected": False, "quorate": False, "ring": "", "voter": False}

@@ -42,6 +42,19 @@ TEST_CASE("output that waits asks for a commit sooner, but not before the least 
   CHECK(pacer().decide(waits).act == Act::seal);
 }
 
+TEST_CASE("output that has no room ends the epoch, whatever the pauses cost") {
+  auto one = pacer();
+  one.paused(milliseconds{3});
+  auto pressed = pace(4);
+  pressed.output_waits = at(1);
+  pressed.pressed = true;
+  CHECK(one.decide(pressed).until == at(5));
+  pressed.now = at(5);
+  CHECK(one.decide(pressed).act == Act::seal);
+  pressed.room = false;
+  CHECK(one.decide(pressed).act == Act::wait);
+}
+
 TEST_CASE("long pauses make epochs longer, up to the interval: the guest keeps its share") {
   auto one = pacer();
   CHECK(one.shortest() == milliseconds{5});

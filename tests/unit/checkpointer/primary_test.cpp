@@ -243,6 +243,17 @@ TEST_CASE("without output an epoch lasts its interval; output asks for a commit 
   CHECK(waits_long(world));
 }
 
+TEST_CASE("output that fills its room cuts its epoch short, and no other") {
+  World world{19, lazy};
+  REQUIRE(world.protect());
+  world.primary->output_presses(Epoch{});   // of an epoch that is sealed
+  world.primary->output_presses(Epoch{7});  // of another protection
+  CHECK(waits_long(world));
+  world.primary->output_presses(Epoch{1});
+  REQUIRE(world.run_until([&] { return world.gate.sealed() == Epoch{2}; }, 0));
+  CHECK(waits_long(world));
+}
+
 // Before, such news made the next epoch as short as can be.
 TEST_CASE("news of output in an epoch that is being sealed does not shorten the next") {
   World world{17, lazy};

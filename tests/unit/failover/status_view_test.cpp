@@ -90,6 +90,18 @@ pg           protected     active a   backup b   tcg   term 3
 )");
 }
 
+TEST_CASE("output that reached its limit is shown") {
+  auto status = cluster();
+  auto& guest = add_protected(status, "pg");
+  guest.set_hold_limit_bytes(8U << 20U);
+  guest.set_hold_full(3);
+  guest.set_ingress_cut(1200);
+  const auto text = status_view(status, plain);
+  CHECK(text.find("held at limit   3 times, of 8.0 MiB; 1,200 packets to the guest cut") !=
+        std::string::npos);
+  fits_the_screen(text);
+}
+
 TEST_CASE("trouble is named") {
   auto status = cluster();
   auto& quorum = *status.mutable_quorum();

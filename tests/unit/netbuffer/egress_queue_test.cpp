@@ -114,6 +114,19 @@ TEST_CASE("a full queue takes nothing until packets have left") {
   CHECK_FALSE(push(queue, "y"));
 }
 
+TEST_CASE("a queue says when it is nearly full, of bytes or of packets") {
+  EgressQueue queue{limits::packet_bytes, 8};
+  CHECK(push(queue, std::string(limits::packet_bytes / 4 * 3 - 1, 'x')));
+  CHECK_FALSE(queue.nearly_full());
+  CHECK(push(queue, "yz"));
+  CHECK(queue.nearly_full());
+  queue.drop();
+  for (int i = 0; i < 5; ++i) CHECK(push(queue, "a"));
+  CHECK_FALSE(queue.nearly_full());
+  CHECK(push(queue, "b"));
+  CHECK(queue.nearly_full());
+}
+
 TEST_CASE("the oldest packet's arrival is known") {
   EgressQueue queue{room};
   CHECK_FALSE(queue.oldest());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -54,6 +55,8 @@ class Wire {
     return std::exchange(frames_, {});
   }
 
+  std::atomic<bool> full{};  ///< takes nothing now
+
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -65,6 +68,7 @@ class FakeUplink : public Uplink {
   FakeUplink(Wire& wire, UniqueFd arriving) : wire_{wire}, arriving_{std::move(arriving)} {}
   Result<> send(std::span<const std::byte> frame) override {
     if (frame.size() < 2) return fail(ErrorKind::io, "a runt");
+    if (wire_.full) return fail(ErrorKind::limit, "no room");
     wire_.add(text(frame));
     return {};
   }

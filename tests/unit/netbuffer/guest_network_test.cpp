@@ -47,6 +47,7 @@ class Rig {
     }
     auto started = GuestNetwork::start(std::move(guest_nics), hold_bytes,
                                        {[this](Epoch sealed) { outputs.put(sealed.value()); },
+                                        [this](Epoch sealed) { pressures.put(sealed.value()); },
                                         [this](const Error& error) { gone.put(error.message); }});
     REQUIRE(started);
     network = *started;
@@ -81,6 +82,7 @@ class Rig {
 
   std::vector<Nic> nics;
   Mailbox<std::uint64_t> outputs;
+  Mailbox<std::uint64_t> pressures;
   Mailbox<std::string> gone;
   std::shared_ptr<GuestNetwork> network;
 };
@@ -312,6 +314,58 @@ TEST_CASE("a frame that the network does not take is counted, and the next one p
   rig.guest_sends("good");
   CHECK(rig.left_when(1) == Frames{"good"});
   CHECK(rig.network->status().egress_dropped == 1);
+}
+
+TEST_CASE("while an uplink has no room packets wait, in order, and none is lost") {
+  Rig rig;
+  auto& wire = *rig.nics[0].wire;
+  rig.network->hold();
+  rig.guest_sends("held 1");
+  rig.guest_sends("held 2");
+  rig.network->seal(Epoch{1});
+  rig.guest_sends("later");
+  rig.network->seal(Epoch{2});
+  wire.full = true;
+  rig.network->release(Epoch{1});
+  CHECK(rig.network->status().held_packets == 3);
+  wire.full = false;
+  CHECK(rig.left_when(2) == Frames{"held 1", "held 2"});
+  wire.full = true;
+  rig.network->open();
+  rig.guest_sends("after");
+  const auto deadline = now() + patience;
+  while (rig.network->status().full == 0 && now() < deadline) std::this_thread::yield();
+  wire.full = false;
+  CHECK(rig.left_when(2) == Frames{"later", "after"});
+  CHECK(rig.network->status().egress_dropped == 0);
+}
+
+TEST_CASE("near the limit of what is held, input is cut and the epoch asked to end, once") {
+  Rig rig;
+  rig.network->hold();
+  rig.network->seal(Epoch{1});
+  const std::string large(limits::packet_bytes - 100, 'x');
+  rig.guest_sends("little");
+  CHECK(rig.outputs.wait(1).back() <= 1);
+  rig.guest_sends(large);
+  rig.guest_sends(large);
+  CHECK(rig.pressures.wait(1) == std::vector<std::uint64_t>{1});
+  rig.arrives("would be answered");
+  const auto deadline = now() + patience;
+  while (rig.network->status().ingress_cut == 0 && now() < deadline) std::this_thread::yield();
+  auto status = rig.network->status();
+  CHECK(status.ingress_cut == 1);
+  CHECK(status.ingress_packets == 0);
+  CHECK(status.hold_limit == hold_bytes);
+  rig.network->seal(Epoch{2});
+  rig.network->release(Epoch{2});
+  rig.network->seal(Epoch{3});
+  rig.network->release(Epoch{3});
+  CHECK(rig.left_when(3).size() == 3);
+  rig.arrives("again");
+  CHECK(rig.guest_reads(9) == on_stream("again"));
+  CHECK(rig.network->status().egress_dropped == 0);
+  for (const auto sealed : rig.pressures.wait(1)) CHECK(sealed < 3);
 }
 
 TEST_CASE("input passes at once unless the gate is closed") {

@@ -73,9 +73,10 @@ TEST_CASE("the output of every NIC model waits for its epoch") {
   std::vector<GuestNic> nics;
   nics.push_back({std::move(ours), *MacAddress::parse(mac),
                   std::make_unique<FakeUplink>(wire, std::move(arriving))});
-  const auto gate = *GuestNetwork::start(std::move(nics), 1U << 20U,
-                                         {[&](Epoch sealed) { outputs.put(sealed.value()); },
-                                          [&](const Error& error) { gone.put(error.message); }});
+  const auto gate =
+      *GuestNetwork::start(std::move(nics), 1U << 20U,
+                           {.on_output = [&](Epoch sealed) { outputs.put(sealed.value()); },
+                            .on_guest_gone = [&](const Error& error) { gone.put(error.message); }});
   gate->hold();
   {
     const Qemu qemu{model, qemus};

@@ -1,0 +1,56 @@
+"""A guest that sends more than may be held for it: slowed, nothing lost, and the status says so."""
+
+import sys
+import unittest
+
+from lab_case import LabCase, wait_for
+
+from labkit import story
+
+HOLD_LIMIT_KIB = 128  # the least; the downloads together have more on their way
+DOWNLOADS = 3
+ROWS, WIDTH = 600, 16_000  # cheap to make, for a guest that is emulated
+COPY = f"copy (select lpad(i::text, {WIDTH}, 'x') from generate_series(1, {ROWS}) i) to stdout"
+
+
+class FullOutputTest(LabCase):
+    lab_options = {"uplink": "dpdk", "hold_limit_kib": HOLD_LIMIT_KIB}
+    protected = True
+
+    def at_limit(self) -> int:
+        guest = self.guest("a")
+        return guest.get("hold_full", 0) + guest.get("ingress_cut", 0)
+
+    def test_downloads_fill_the_room_and_arrive_whole(self):
+        before = self.guest("a")
+        logs = [self.directory / f"download{number}" for number in range(DOWNLOADS)]
+        psql = ["psql", "-q", "-h", story.GUEST_ADDRESS, "-U", "postgres", "bench", "-c", COPY]
+        with story.LedgerProcess(self.hosts, self.directory) as ledger:
+            ledger.wait_acks(5, 20)
+            downloads = [story.Background(self.hosts, psql, log) for log in logs]
+            try:
+                wait_for("the room to be full", self.at_limit, 60)
+                said = self.hosts.order("a", "status")
+                for download in downloads:
+                    download.wait(60)
+            finally:
+                for download in downloads:
+                    download.kill()
+            acks = len(ledger.acks())
+            ledger.wait_acks(acks + 10, 30)
+            verdict = ledger.stop()
+        expected = "".join(f"{i:x>{WIDTH}}\n" for i in range(1, ROWS + 1))
+        for log in logs:
+            self.assertTrue(log.read_text() == expected, f"{log.name} is damaged")
+        self.assert_ledger_good(ledger, verdict)
+        self.assertIn("held at limit", said)
+        after = self.guest("a")
+        print(f"  full {after['hold_full']} times, {after['ingress_cut']} packets to the guest cut,"
+              f" {after['epoch'] - before['epoch']} epochs", file=sys.stderr)
+        self.assertEqual(after["egress_dropped"], before["egress_dropped"], "output was dropped")
+        self.assertLessEqual(after["hold_limit_bytes"], HOLD_LIMIT_KIB << 10)
+        self.assert_epochs_advance()
+
+
+if __name__ == "__main__":
+    unittest.main()
