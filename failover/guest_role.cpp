@@ -151,6 +151,8 @@ bool GuestRole::link_is_lost(const Scene& scene) const {
 }
 
 void GuestRole::run_alone(const Scene& scene, Actions& actions) {
+  // We were given the guest; that we run it, and where its newest disks are, we say ourselves.
+  if (scene.record.home != self_) propose(scene, self_, nobody, "", actions);
   if (const auto why = why_gone(scene)) end_lost_protection(scene, *why, actions);
   switch (protection_) {
     case Protection::none: set_output(Output::open, actions); return protect_again(scene, actions);

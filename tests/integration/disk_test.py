@@ -76,7 +76,7 @@ class DiskTest(LabCase):
             self.hosts.wait_state(host, "STOPPED", 20)
         refused = self.hosts.understudy("a", "start", "pg")
         self.assertNotEqual(refused.returncode, 0)
-        self.assertIn("replica", refused.stderr)
+        self.assertIn("ran last on host b", refused.stderr)
         self.hosts.start_guest("b")
         table = ledger.check()
         self.assertEqual((table.lost, table.duplicated), (0, 0), table.examples)
