@@ -53,14 +53,15 @@ Result<> DiskState::may_start() const {
       return fail(ErrorKind::conflict,
                   "the disk images of guest {0} on this host are incomplete: a synchronisation to "
                   "it did not end. Start the guest on the host where it ran last and protect it to "
-                  "this one again; to boot from them nevertheless, remove {1}.state",
-                  guest_, stem_);
+                  "this one again; to boot from them nevertheless: understudy start {0} "
+                  "--accept-disks",
+                  guest_);
     case ImageState::replica:
       return fail(ErrorKind::conflict,
                   "the disk images of guest {0} on this host are a replica: whole, but the guest "
                   "ran last on another host and may have written more there. Start it there; to "
-                  "boot from these nevertheless, remove {1}.state",
-                  guest_, stem_);
+                  "boot from these nevertheless: understudy start {0} --accept-disks",
+                  guest_);
   }
   return {};
 }

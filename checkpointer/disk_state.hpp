@@ -16,6 +16,9 @@ namespace understudy::checkpointer {
 
 enum class ImageState : std::uint8_t { unknown, active, incomplete, replica };
 
+/// What an operator who starts a guest says of its images.
+enum class DiskTrust : std::uint8_t { checked, accepted };
+
 /// One thread at a time.
 class DiskState {
  public:

@@ -48,15 +48,13 @@ std::vector<std::uint64_t> GuestDisk::take_marked_locked() {
 }
 
 std::string GuestDisk::complaint() const {
-  const std::lock_guard lock{mutex_};
+  const std::lock_guard lock{complaint_mutex_};
   return complaint_;
 }
 
 std::error_code GuestDisk::read(std::uint64_t offset, std::span<std::byte> out) {
   const auto error = image_->read(offset, out);
-  if (!error) return error;
-  const std::lock_guard lock{mutex_};
-  return told(error, "read");
+  return error ? told(error, "read") : error;
 }
 
 std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> data) {
@@ -84,9 +82,7 @@ std::error_code GuestDisk::zero(std::uint64_t offset, std::uint32_t bytes, Hole 
 
 std::error_code GuestDisk::flush() {
   const auto error = image_->flush();
-  if (!error) return error;
-  const std::lock_guard lock{mutex_};
-  return told(error, "flush");
+  return error ? told(error, "flush") : error;
 }
 
 void GuestDisk::note(DiskWrite write) {
@@ -99,6 +95,7 @@ void GuestDisk::note(DiskWrite write) {
 std::error_code GuestDisk::told(std::error_code error, std::string_view what) {
   auto text =
       fmt::format("disk {} ({}): {} failed: {}", number_, image_->path(), what, error.message());
+  const std::lock_guard lock{complaint_mutex_};
   if (text != complaint_) log::error("disk.failed", {log::kv("why", text)});
   complaint_ = std::move(text);
   return error;

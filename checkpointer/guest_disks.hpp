@@ -65,6 +65,7 @@ class GuestDisk final : public BlockDevice {
   mutable std::mutex mutex_;  ///< a write reaches image and log in one order
   DiskMode mode_{DiskMode::plain};
   std::vector<bool> marked_;
+  mutable std::mutex complaint_mutex_;  ///< never held while the image is at work
   std::string complaint_;
 };
 

@@ -97,8 +97,8 @@ void GuestEngine::post(std::function<void()> work, Urgency urgency) {
   ::eventfd_write(wake_.get(), 1);
 }
 
-void GuestEngine::start(const config::Guest& guest, Done done) {
-  post([this, guest, done = std::move(done)] { answer(done, do_start(guest)); });
+void GuestEngine::start(const config::Guest& guest, DiskTrust trust, Done done) {
+  post([this, guest, trust, done = std::move(done)] { answer(done, do_start(guest, trust)); });
 }
 
 void GuestEngine::protect(const replication::SenderParties& parties, Term term, Done done) {
@@ -198,10 +198,9 @@ EngineStatus GuestEngine::status() const {
   std::shared_ptr<Primary> primary;
   std::shared_ptr<Replica> replica;
   std::shared_ptr<netbuffer::GuestNetwork> network;
-  std::shared_ptr<GuestDisks> disks;
   {
     const std::lock_guard lock{mutex_};
-    disks = disks_;
+    if (disks_) status.disk_complaints = disks_->complaints();
     status.phase = phase_;
     status.accelerator = accelerator_;
     primary = primary_;
@@ -211,7 +210,6 @@ EngineStatus GuestEngine::status() const {
   if (primary) status.primary = primary->status();
   if (replica) status.replica = replica->status();
   if (network) status.gate = network->status();
-  if (disks) status.disk_complaints = disks->complaints();
   return status;
 }
 
@@ -310,7 +308,7 @@ Result<> GuestEngine::pause_machine() {
 }
 
 Result<> GuestEngine::open_disks(const config::Guest& guest, DiskMode mode) {
-  UNDERSTUDY_TRY(std::shared_ptr<GuestDisks> opened, GuestDisks::open(guest));
+  UNDERSTUDY_TRY(auto opened, GuestDisks::open(guest));
   opened->set_mode(mode);
   if (!opened->empty()) UNDERSTUDY_CHECK(recover_images(*opened, disk_state_));
   const std::lock_guard lock{mutex_};
@@ -343,9 +341,10 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
   return {};
 }
 
-Result<> GuestEngine::do_start(const config::Guest& guest) {
+Result<> GuestEngine::do_start(const config::Guest& guest, DiskTrust trust) {
   UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already"));
-  auto done = disk_state_.may_start();
+  Result<> done;
+  if (trust == DiskTrust::checked && guest.disk_size() > 0) done = disk_state_.may_start();
   if (done) done = open_disks(guest, DiskMode::plain);
   if (done && !disks_->empty()) done = disk_state_.save(ImageState::active);
   if (done) done = create(guest, hypervisor::Start::paused);
@@ -497,7 +496,7 @@ void GuestEngine::do_stop() {
   }
   std::shared_ptr<netbuffer::GuestNetwork> network;
   std::shared_ptr<Replica> replica;
-  std::shared_ptr<GuestDisks> disks;
+  std::unique_ptr<GuestDisks> disks;
   {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;

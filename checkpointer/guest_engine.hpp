@@ -67,7 +67,7 @@ class GuestEngine {
 
   // --- requests, in order; thread-safe. Each is refused with `conflict` in the wrong phase.
   /// Boots the guest, output closed.
-  void start(const config::Guest& guest, Done done);
+  void start(const config::Guest& guest, DiskTrust trust, Done done);
   /// Full synchronisation to a backup, then epochs; done when epoch 1 is sealed.
   void protect(const replication::SenderParties& parties, Term term, Done done);
   /// Ends protection; the guest runs on. The gate stays as it is.
@@ -121,7 +121,7 @@ class GuestEngine {
 
   [[nodiscard]] Result<> need_phase(std::initializer_list<EnginePhase> wanted,
                                     std::string_view remedy) const;
-  [[nodiscard]] Result<> do_start(const config::Guest& guest);
+  [[nodiscard]] Result<> do_start(const config::Guest& guest, DiskTrust trust);
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
   [[nodiscard]] Result<> do_promote(Output output);
@@ -152,7 +152,7 @@ class GuestEngine {
   EnginePhase phase_{EnginePhase::empty};
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;
-  std::shared_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
+  std::unique_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
   std::shared_ptr<Primary> primary_;
   std::shared_ptr<Replica> replica_;
 

@@ -166,7 +166,25 @@ void GuestHost::begin(std::shared_ptr<ControlCall> call, const Result<>& accepte
   decide();
 }
 
+/// A guest with disks starts where the newest of them are, unless its operator says otherwise.
+Result<> GuestHost::check_home() const {
+  const auto* guest = daemon_.settings.find_guest(name_);
+  const auto home = daemon_.book.decided(name_).home;
+  if (guest == nullptr || guest->disk().empty() || home == nobody ||
+      home == daemon_.settings.this_node()) {
+    return {};
+  }
+  return fail(ErrorKind::conflict,
+              "guest {0} ran last on host {1}, where its newest disk images are; start it there. "
+              "To boot from this host's images nevertheless: understudy start {0} --accept-disks",
+              name_, host_name(home));
+}
+
 void GuestHost::start(std::shared_ptr<ControlCall> call) {
+  const bool accepted = call->request().start().accept_disks();
+  if (const auto home = check_home(); daemon_.book.ready() && !accepted && !home)
+    return call->fail(home.error());
+  disk_trust_ = accepted ? checkpointer::DiskTrust::accepted : checkpointer::DiskTrust::checked;
   begin(std::move(call), role_.start(daemon_.book));
 }
 void GuestHost::stop(std::shared_ptr<ControlCall> call) {
@@ -240,7 +258,7 @@ void GuestHost::perform(const act::StartGuest&) {
           fail(ErrorKind::invalid, "guest {} is not in this host's configuration", name_));
     });
   }
-  engine_.start(*guest, [this](Result<> outcome) {
+  engine_.start(*guest, std::exchange(disk_trust_, {}), [this](Result<> outcome) {
     post([this, outcome = std::move(outcome)] { role_.started(outcome); });
   });
 }

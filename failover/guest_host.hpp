@@ -60,6 +60,7 @@ class GuestHost {
 
  private:
   void post(std::function<void()> work);
+  [[nodiscard]] Result<> check_home() const;
   [[nodiscard]] replication::Offer with_own_paths(replication::Offer offer) const;
   void on_engine_event(const checkpointer::GuestEvent& event);
   void begin(std::shared_ptr<ControlCall> call, const Result<>& accepted);
@@ -90,8 +91,9 @@ class GuestHost {
   std::deque<std::shared_ptr<ControlCall>> calls_;  ///< that wait for an answer, oldest first
   control::Outage outage_;
   TimePoint decided_at_;
-  TimePoint paused_at_;               ///< for good: its backup is to run it
-  checkpointer::GuestEngine engine_;  ///< last: its thread ends before anything it reports to
+  TimePoint paused_at_;                   ///< for good: its backup is to run it
+  checkpointer::DiskTrust disk_trust_{};  ///< of the start under way
+  checkpointer::GuestEngine engine_;      ///< last: its thread ends before anything it reports to
 };
 
 }  // namespace understudy::failover

@@ -153,7 +153,11 @@ bool GuestRole::link_is_lost(const Scene& scene) const {
 void GuestRole::run_alone(const Scene& scene, Actions& actions) {
   if (const auto why = why_gone(scene)) end_lost_protection(scene, *why, actions);
   switch (protection_) {
-    case Protection::none: set_output(Output::open, actions); return protect_again(scene, actions);
+    case Protection::none:
+      set_output(Output::open, actions);
+      // We were given the guest; that we run it, and have its newest disks, we say ourselves.
+      if (scene.record.home != self_) return propose(scene, self_, nobody, "", actions);
+      return protect_again(scene, actions);
     case Protection::synchronising: return;  // open until its first epoch holds it
     case Protection::ready: {
       set_output(Output::holding, actions);

@@ -207,7 +207,7 @@ peer::Message RecordBook::propose(const std::string& guest, Record next) {
   const auto& before = decided(guest);
   const auto base = before.term;
   next.term = base.next();
-  next.home = next.active == nobody ? before.home : next.active;
+  next.home = next.active == self_ ? self_ : before.home;
   auto message = this->message();
   auto& proposal = *message.mutable_proposal();
   proposal.set_guest(guest);

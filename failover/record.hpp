@@ -34,7 +34,7 @@ struct Record {
   /// The wish to have it protected: hosts that may keep it, in order of preference. Whichever runs
   /// it protects it to another. Empty: nobody wants that.
   std::vector<NodeId> keep_on;
-  NodeId home{nobody};  ///< the active host, or the last one
+  NodeId home{nobody};  ///< the host that has said last that it runs the guest
   friend bool operator==(const Record&, const Record&) = default;
 };
 

@@ -29,6 +29,7 @@ struct Wish {
   std::string host;
   std::string month;
   std::string html;
+  bool accept_disks{};
   bool json{};
   bool watch{};
 };
@@ -163,7 +164,10 @@ class Console {
 
 control::Request request_for(const std::string& command, const Wish& wish) {
   control::Request request;
-  if (command == "start") request.mutable_start()->set_guest(wish.guest);
+  if (command == "start") {
+    request.mutable_start()->set_guest(wish.guest);
+    request.mutable_start()->set_accept_disks(wish.accept_disks);
+  }
   if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
   if (command == "unprotect") request.mutable_unprotect()->set_guest(wish.guest);
   if (command == "switchover") request.mutable_switch_over()->set_guest(wish.guest);
@@ -199,7 +203,9 @@ void describe(CLI::App& app, Wish& wish) {
       ->required()
       ->type_name("HOST");
   add_guest_command(app, "unprotect", "Let a guest run without its backup", wish);
-  add_guest_command(app, "start", "Start a guest on this host", wish);
+  add_guest_command(app, "start", "Start a guest on this host", wish)
+      ->add_flag("--accept-disks", wish.accept_disks,
+                 "from the disk images here, even if they are not the newest or not whole");
   add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
   add_guest_command(app, "switchover", "Let a guest's backup run it, and keep it protected", wish);
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);

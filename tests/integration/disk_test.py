@@ -8,6 +8,7 @@ from lab_case import LabCase
 
 from labkit import kill_story, story
 from labkit.host import DAEMON
+from labkit.plan import DISK_IN_HOST
 from labkit.story import wait_for
 
 POWER_OFF = "copy (select 1) to program 'touch /run/postgresql/poweroff'"
@@ -43,6 +44,19 @@ class DiskTest(LabCase):
             self.assertEqual(self.guest("a")["state"], "UNPROTECTED")
         backup.write_bytes(b"")
         os.truncate(backup, size)
+        self.fill_the_backups_disk(size)
+        refused = self.hosts.understudy("a", "protect", "pg", "--backup", "b")
+        self.assertIn("No space left on device", refused.stderr)
+        self.assertEqual(self.guest("a")["state"], "UNPROTECTED")
+        self.hosts.lab.exec("b", ["umount", "-l", DISK_IN_HOST], check=True)
+
+    def fill_the_backups_disk(self, size: int):
+        """A whole image on a file system that has no room for what will be written to it."""
+        self.hosts.lab.exec("b", ["sh", "-ec", f"""
+            mkdir /run/small
+            mount -t tmpfs -o size=30m tmpfs /run/small
+            truncate -s {size} /run/small/pg.img
+            mount --bind /run/small/pg.img {DISK_IN_HOST}"""], check=True)
 
     def test_2_disk_and_memory_survive_at_the_same_epoch(self):
         self.hosts.protect("a", "b")
@@ -66,8 +80,8 @@ class DiskTest(LabCase):
         """All that was acknowledged is on the disk of the host that ran it; the other one refuses."""
         with story.LedgerProcess(self.hosts, self.directory, "power") as ledger:
             ledger.wait_acks(50, 20)
+            self.hosts.kill("a")  # the backup first: it must not get to take over
             self.hosts.kill("b")
-            self.hosts.kill("a")
             ledger.stop()
         for host in "ab":
             self.hosts.lab.start(host, wait=False)
@@ -76,7 +90,7 @@ class DiskTest(LabCase):
             self.hosts.wait_state(host, "STOPPED", 20)
         refused = self.hosts.understudy("a", "start", "pg")
         self.assertNotEqual(refused.returncode, 0)
-        self.assertIn("replica", refused.stderr)
+        self.assertIn("ran last on host b", refused.stderr)
         self.hosts.start_guest("b")
         table = ledger.check()
         self.assertEqual((table.lost, table.duplicated), (0, 0), table.examples)
