@@ -22,6 +22,7 @@ namespace {
 
 struct Network {
   std::vector<netbuffer::GuestNic> nics;
+  std::vector<std::shared_ptr<netbuffer::Detour>> detours;
   hypervisor::QemuMachine::Wiring wiring;
 };
 
@@ -48,7 +49,9 @@ Result<Network> wire(const config::Guest& guest) {
     UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
     const auto name = netbuffer::uplink_name(guest.name(), static_cast<std::size_t>(i));
     UNDERSTUDY_TRY(auto uplink, open_uplink(name, guest.nic(i), mac));
-    network.nics.push_back({std::move(ends.first), mac, std::move(uplink)});
+    network.detours.push_back(std::make_shared<netbuffer::Detour>(std::move(uplink), mac));
+    network.nics.push_back(
+        {std::move(ends.first), mac, netbuffer::Detour::uplink(network.detours.back())});
   }
   return network;
 }
@@ -130,12 +133,19 @@ void GuestEngine::suspend(Done done) {
 void GuestEngine::resume(Done done) {
   post([this, done = std::move(done)] {
     suspended_ = false;
+    for (const auto& detour : detours()) detour->give_back();
     const bool stalled = primary_ && primary_->stalled();
     answer(done, machine_ && !stalled ? machine_->resume() : Result<>{});
   });
 }
 
+GuestEngine::Detours GuestEngine::detours() const {
+  const std::lock_guard lock{mutex_};
+  return detours_;
+}
+
 void GuestEngine::stop(Done done) {
+  for (const auto& detour : detours()) detour->send_after();
   close_output();
   const auto work = [this, done = std::move(done)] {
     do_stop();
@@ -337,6 +347,7 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
                                                            std::move(events)));
   const std::lock_guard lock{mutex_};
   network_ = std::move(gate);
+  detours_ = std::move(network.detours);
   accelerator_ = machine_->fingerprint().accelerator;
   return {};
 }
@@ -451,8 +462,12 @@ Result<std::shared_ptr<Replica>> GuestEngine::make_replica(const replication::Of
 Result<TimePoint> GuestEngine::do_hand_over() {
   UNDERSTUDY_CHECK(need_phase({EnginePhase::protecting}, "is not protected from here"));
   if (suspended_) return fail(ErrorKind::conflict, "guest {} is suspended", name_);
+  for (const auto& detour : detours()) detour->keep();
   auto paused = primary_->hand_over();
   suspended_ = paused.has_value();
+  if (!paused) {
+    for (const auto& detour : detours()) detour->give_back();
+  }
   return paused;
 }
 
@@ -501,6 +516,7 @@ void GuestEngine::do_stop() {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;
     network = std::exchange(network_, nullptr);
+    detours_.clear();
     replica = std::exchange(replica_, nullptr);
   }
   // Its session may live on when the standby machine has died: it must not write where no image is.

@@ -19,6 +19,7 @@
 #include "checkpointer/replica.hpp"
 #include "config/unique_fd.hpp"
 #include "hypervisor/qemu_machine.hpp"
+#include "netbuffer/detour.hpp"
 #include "netbuffer/guest_network.hpp"
 
 namespace understudy::checkpointer {
@@ -82,7 +83,8 @@ class GuestEngine {
   /// Pauses the guest, or lets it go on. Idempotent.
   void suspend(Done done);
   void resume(Done done);
-  /// Kills whatever is here: guest, standby machine, replica. Always succeeds.
+  /// Kills whatever is here: guest, standby machine, replica. Always succeeds. What has come for a
+  /// guest that was handed over is sent after it.
   void stop(Done done);
   void verify(std::function<void(Result<VerifyVerdict>)> done);
 
@@ -107,6 +109,8 @@ class GuestEngine {
 
  private:
   void run();
+  using Detours = std::vector<std::shared_ptr<netbuffer::Detour>>;
+  [[nodiscard]] Detours detours() const;
   /// Some requests make what is under way pointless, or must not wait for a slow link.
   enum class Urgency : std::uint8_t { in_turn, interrupts };
   struct Posted {
@@ -153,6 +157,7 @@ class GuestEngine {
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;
   std::unique_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
+  Detours detours_;  ///< of its NICs
   std::shared_ptr<Primary> primary_;
   std::shared_ptr<Replica> replica_;
 

@@ -42,9 +42,10 @@ inline constexpr std::size_t frames_in_flight = 1024;  ///< sent and kept until 
 inline constexpr auto link_connect = 3s;
 inline constexpr auto link_keepalive = 200ms;  ///< an idle link carries a ping this often
 inline constexpr auto link_silence = 3s;  ///< a link that carries nothing for this long is down
-inline constexpr auto link_reconnect = 100ms;            ///< between attempts
-inline constexpr auto link_tick = 100ms;                 ///< how often silence is looked for
-inline constexpr auto link_goodbye = 150ms;              ///< how long a bye may take to leave
+inline constexpr auto link_reconnect = 100ms;  ///< between attempts
+inline constexpr auto link_doze = 300ms;       ///< who has stood still for so long connects anew
+inline constexpr auto link_tick = 100ms;       ///< how often silence is looked for
+inline constexpr auto link_goodbye = 150ms;    ///< how long a bye may take to leave
 inline constexpr std::size_t link_queue_frames = 64;     ///< taken by a link, not yet by the kernel
 inline constexpr int link_socket_bytes = 4 << 20;        ///< of the kernel, each way
 inline constexpr std::size_t ack_every_frames = 16;      ///< beside the ack that a commit carries
@@ -152,8 +153,9 @@ inline constexpr std::size_t nic_read_bytes = 256U << 10U;  ///< taken from a NI
 inline constexpr std::size_t ingress_batch = 64;  ///< frames for a guest per turn of its thread
 /// Of a guest whose NIC uses vhost-user: a longer one is dropped. The most that an mbuf holds.
 inline constexpr std::size_t vhost_frame_bytes = 65'407;
-inline constexpr std::size_t vhost_frames = 64;    ///< taken from a guest, not yet in its queue
-inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
+inline constexpr std::size_t vhost_frames = 64;     ///< taken from a guest, not yet in its queue
+inline constexpr std::size_t detour_frames = 1024;  ///< for a guest that moves, per NIC
+inline constexpr std::size_t hold_samples = 4096;   ///< packets behind the hold times in a status
 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;
@@ -211,6 +213,7 @@ static_assert(channel_numbers * 2 <= records_per_key, "a number never skips a ke
 static_assert(channel_probe_max * 10 < link_silence, "a link that lives again is noticed in time");
 static_assert(ack_every_frames * 4 <= frames_in_flight, "acks come long before the window closes");
 static_assert(link_keepalive * 3 < link_silence, "three lost pings must not cut a link");
+static_assert(link_tick * 2 < link_doze, "a session that runs is known to");
 static_assert(link_silence < link_give_up, "a link must be known to be down before it is given up");
 static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longer message");
 static_assert(invitation_period > link_connect, "a ticket is good while its connection is made");

@@ -442,6 +442,7 @@ void GuestRole::started(Result<> outcome) {
 
 void GuestRole::promoted(Result<> outcome) {
   forget_protection();
+  reprotection_.look_away();  // its clients come first: the next full copy waits a little
   presence_ = outcome ? Presence::running : Presence::none;
   output_.reset();
   suspended_ = false;

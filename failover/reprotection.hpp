@@ -33,7 +33,7 @@ class Reprotection {
 
   /// Call it whenever something may have changed, time included.
   void look(const View& view, TimePoint now);
-  /// Nobody is here: quorum is lost.
+  /// Nobody is here, or nobody is to be tried yet: all have to settle anew.
   void look_away();
 
   /// The first of `hosts` that may be tried now. `self` is none.

@@ -60,6 +60,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
   void halt(const std::string& reason);
 
   // All below on the session's thread.
+  [[nodiscard]] bool stood_still();
   void connect();
   void greet();
   void take_submitted();
@@ -92,6 +93,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
   std::shared_ptr<Link> link_;
   std::array<std::byte, limits::frame_payload_bytes> payload_{};
   bool pump_posted_{};
+  TimePoint alive_;  ///< when the thread was last known to run
   std::promise<Result<>> opened_;
 
   std::mutex submitted_mutex_;
@@ -152,7 +154,15 @@ void Sender::connect() {
   });
 }
 
+/// A host that stood still may have been taken over from meanwhile, whatever has come in: what the
+/// backup says over a new link is true now.
+bool Sender::stood_still() {
+  const auto at = now();
+  return at - std::exchange(alive_, at) > limits::link_doze;
+}
+
 void Sender::greet() {
+  alive_ = now();
   machine_.on_connected(now());
   const auto hello = encode_message(FrameType::hello, machine_.session(),
                                     make_hello(parties_, machine_.accepted() ? nullptr : &offer_));
@@ -189,6 +199,8 @@ void Sender::pump() {
 
 void Sender::tick() {
   if (!link_ || state_ == State::stopping) return;
+  if (stood_still() && state_ == State::open)
+    return drop_link({ErrorKind::timed_out, "this host stood still"});
   switch (machine_.due(now())) {
     case SenderMachine::Due::nothing: break;
     case SenderMachine::Due::ping:
@@ -210,6 +222,8 @@ std::span<std::byte> Sender::place(const FrameHeader& /*header*/) {
 
 void Sender::on_frame(const FrameHeader& header, std::span<const std::byte> payload) {
   if (state_ == State::lost || state_ == State::stopping) return;
+  if (stood_still() && state_ == State::open)
+    return drop_link({ErrorKind::timed_out, "this host stood still"});
   auto outcome = machine_.on_frame(header, payload, now());
   if (!outcome) return drop_link(outcome.error());
   handle(std::move(*outcome));

@@ -12,7 +12,7 @@ PROTECTED_SECONDS = 90
 FROZEN_SECONDS = 10
 
 
-class HealingCase(LabCase):
+class HealingTest(LabCase):
     protected = True
 
     def wait_protected(self, active: str, backup: str) -> dict:
@@ -35,31 +35,9 @@ class HealingCase(LabCase):
             self.assertTrue(finding.good, finding.violations)
 
 
-class HealingTest(HealingCase):
-    """Host a dies, b takes over, a comes back, b dies, a takes over: one TCP connection throughout."""
-
-    def test_there_and_back(self):
-        capture = self.directory / "guest-network.pcap"
-        with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
-            ledger.wait_acks(20, 20)
-            self.wait_taken_over("b", self.hosts.kill("a"), ledger)
-            alone = self.guest("b")
-            self.assertEqual([one["host"] for one in alone.get("candidate", [])], ["a"], alone)
-            self.hosts.lab.start("a")
-            self.wait_protected("b", "a")
-            self.assert_epochs_advance("b")
-            self.wait_taken_over("a", self.hosts.kill("b"), ledger)
-            time.sleep(1)
-            verdict = ledger.stop()
-        self.assert_ledger_good(ledger, verdict)
-        self.assert_wire_good(capture)
-
-
-class FrozenHostTest(HealingCase):
-    """A host that stood still finds itself deposed before a packet leaves it, and becomes the backup."""
-
-    def test_it_is_deposed_and_serves_again(self):
-        capture = self.directory / "guest-network.pcap"
+    def test_1_a_frozen_host_is_deposed_and_serves_again(self):
+        """A host that stood still finds itself deposed before a packet leaves it, and becomes the backup."""
+        capture = self.directory / "frozen.pcap"
         with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
             ledger.wait_acks(20, 20)
             frozen = self.hosts.lab.freeze("a")
@@ -68,6 +46,23 @@ class FrozenHostTest(HealingCase):
             self.hosts.lab.thaw("a")
             self.wait_protected("b", "a")
             ledger.wait_ack_after(time.time_ns(), 10)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assert_wire_good(capture)
+
+    def test_2_there_and_back(self):
+        """Host b dies, a takes over, b comes back, a dies, b takes over: one TCP connection throughout."""
+        capture = self.directory / "there-and-back.pcap"
+        with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
+            ledger.wait_acks(20, 20)
+            self.wait_taken_over("a", self.hosts.kill("b"), ledger)
+            alone = self.guest("a")
+            self.assertEqual([one["host"] for one in alone.get("candidate", [])], ["b"], alone)
+            self.hosts.lab.start("b")
+            self.wait_protected("a", "b")
+            self.assert_epochs_advance("a")
+            self.wait_taken_over("b", self.hosts.kill("a"), ledger)
+            time.sleep(1)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
         self.assert_wire_good(capture)

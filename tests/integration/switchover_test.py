@@ -20,6 +20,7 @@ from labkit.ledger import longest_gap
 SWITCHOVERS = int(os.environ.get("UNDERSTUDY_SWITCHOVERS", "4"))
 OUTAGE_MS = 50
 PROTECTED_SECONDS = 90
+WINDOW_NS = 1_000_000_000
 
 
 class SwitchoverTest(LabCase):
@@ -27,26 +28,31 @@ class SwitchoverTest(LabCase):
 
     def test_back_and_forth(self):
         capture = self.directory / "guest-network.pcap"
-        paused, gaps = [], []
+        paused, gaps, usual = [], [], []
         with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
             ledger.wait_acks(20, 20)
             here, there = "a", "b"
             for _ in range(SWITCHOVERS):
                 before = time.time_ns()
+                usual.append(self.gap(ledger, before - WINDOW_NS, before))
                 said = self.hosts.order(here, "switchover", GUEST)
                 paused.append(float(re.search(r"for ([\d.]+) ms", said)[1]))
                 ledger.wait_ack_after(time.time_ns(), 10)
-                gaps.append(longest_gap([ack for ack in ledger.acks()
-                                         if ack.realtime_ns > before - 200_000_000]).ms)
+                gaps.append(self.gap(ledger, before - 200_000_000, time.time_ns()))
                 here, there = there, here
                 self.wait_protected_again(here, there)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
         self.assert_wire_good(capture)
-        for name, of in (("paused", paused), ("longest gap at the client", gaps)):
+        for name, of in (("paused", paused), ("longest gap at the client", gaps),
+                         ("the same in the second before", usual)):
             print(f"  {len(of)} switchovers, {name}: p50 {statistics.median(of):.1f} ms,"
                   f" max {max(of):.1f} ms", file=sys.stderr)
         self.assertLess(statistics.median(paused), OUTAGE_MS)
+
+    def gap(self, ledger: story.LedgerProcess, after_ns: int, until_ns: int) -> float:
+        return longest_gap([ack for ack in ledger.acks()
+                            if after_ns < ack.realtime_ns < until_ns]).ms
 
     def wait_protected_again(self, active: str, backup: str):
         seen = self.hosts.wait_state(active, "PROTECTED", PROTECTED_SECONDS)

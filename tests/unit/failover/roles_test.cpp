@@ -1,8 +1,12 @@
 #include <catch2/catch.hpp>
 
-#include "small_world.hpp"
+#include "failover_world.hpp"
 
-namespace understudy::failover::test {
+namespace understudy::sim {
+
+using failover::nobody;
+using failover::Presence;
+
 namespace {
 
 constexpr int a = 0;
@@ -289,77 +293,52 @@ TEST_CASE("a protection that began by itself can be asked for", "[roles]") {
   CHECK(*world.at(a).answers.back() == "protected");
 }
 
-/// A host's daemon is started again; now and then its disk has been replaced or damaged meanwhile.
-void bring_back(World& world, int i) {
-  if (!world.skips_writes && world.pick(6) == 0) {
-    world.at(i).disk.Clear();
-    world.at(i).disk.set_damaged(world.pick(2) == 0);
-  }
-  world.revive(i);
-}
-
-/// Anything may happen at any time; nothing may ever be seen twice or taken back. Returns what was
-/// violated.
-std::string live_dangerously(std::uint64_t seed, bool skips_writes = false) {
-  World world{seed};
-  INFO("seed " << seed);
+TEST_CASE("a switchover moves the guest, and it is protected back", "[roles]") {
+  World world{17};
   start_on_a(world);
-  if (world.pick(4) != 0) protect_to_b(world);
-  world.skips_writes = skips_writes;
-  world.lossy = world.pick(2) == 0;
-  for (int round = 0; round < 30; ++round) {
-    const int i = world.pick(3);
-    auto& host = world.at(i);
-    switch (world.pick(9)) {
-      case 0:
-      case 1:
-        if (host.alive)
-          world.kill(i);
-        else
-          bring_back(world, i);
-        break;
-      case 2: world.split({{0, 1, 2}}); break;
-      case 3: world.split({{i}, {(i + 1) % 3, (i + 2) % 3}}); break;
-      case 4: world.session_broken = world.pick(2) == 0; break;
-      case 5:
-        if (host.alive && i < 2) static_cast<void>(host.role->start(*host.book));
-        break;
-      case 6:
-      case 7:
-        if (host.alive && i < 2)
-          static_cast<void>(
-              host.role->protect(*host.book, NodeId{static_cast<std::uint32_t>(2 - i)}));
-        break;
-      default:
-        if (host.alive && world.pick(4) == 0) static_cast<void>(host.role->unprotect(*host.book));
-    }
-    world.run(world.pick(300));
-    if (!world.violation.empty()) return world.violation;
-  }
-  return {};
+  protect_to_b(world);
+  REQUIRE(world.at(a).role->switch_over(*world.at(a).book));
+  world.settle();
+  REQUIRE(world.at(a).answers.back());
+  CHECK(world.at(b).runs);
+  CHECK_FALSE(world.at(a).runs);
+  world.settle(20000);
+  CHECK(world.at(b).book->decided(guest_name).backup == NodeId{1});
+  CHECK(world.at(b).output == Output::holding);
+  CHECK(world.violation.empty());
 }
 
-TEST_CASE("no sequence of faults lets two hosts show a guest or takes back what was shown",
-          "[roles][sim]") {
-  for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
-    INFO("seed " << seed);
-    REQUIRE(live_dangerously(seed) == "");
+TEST_CASE("a switchover that fails leaves the guest where it was", "[roles]") {
+  World world{18};
+  start_on_a(world);
+  SECTION("without a backup it is refused") {
+    CHECK_FALSE(world.at(a).role->switch_over(*world.at(a).book));
+    return;
   }
-}
-
-TEST_CASE("the same for a long time", "[.][long]") {
-  for (std::uint64_t seed = 100'000; seed < 200'000; ++seed) {
-    INFO("seed " << seed);
-    REQUIRE(live_dangerously(seed) == "");
+  protect_to_b(world);
+  SECTION("the backup does not take the last epoch") {
+    world.frozen_sync = true;
+    REQUIRE(world.at(a).role->switch_over(*world.at(a).book));
+    world.settle();
+    world.frozen_sync = false;
   }
-}
-
-TEST_CASE("the checker finds it out when a host forgets what it has accepted", "[roles][sim]") {
-  std::uint64_t seed = 1;
-  while (seed <= 10'000 && live_dangerously(seed, true).empty()) ++seed;
-  INFO("no violation in 10,000 seeds");
-  CHECK(seed <= 10'000);
+  SECTION("the backup dies before the record names it") {
+    REQUIRE(world.at(a).role->switch_over(*world.at(a).book));
+    world.kill(b);
+    world.settle();
+  }
+  SECTION("the backup cannot run it") {
+    world.failing_promotions = 4;
+    REQUIRE(world.at(a).role->switch_over(*world.at(a).book));
+    world.settle();
+  }
+  REQUIRE(world.at(a).answers.size() == 3);
+  CHECK_FALSE(world.at(a).answers.back());
+  CHECK(world.at(a).runs);
+  CHECK_FALSE(world.at(a).suspended);
+  CHECK_FALSE(world.at(b).runs);
+  CHECK(world.violation.empty());
 }
 
 }  // namespace
-}  // namespace understudy::failover::test
+}  // namespace understudy::sim
