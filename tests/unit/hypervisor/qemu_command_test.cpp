@@ -24,7 +24,7 @@ config::Guest guest() {
   return guest;
 }
 std::string line(const config::Guest& guest, Start start) {
-  return fmt::format("{}", fmt::join(qemu_command(guest, start, {5, 6, {7}}), " "));
+  return fmt::format("{}", fmt::join(qemu_command(guest, start, {5, 6, {7}, {}}), " "));
 }
 }  // namespace
 
