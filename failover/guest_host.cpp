@@ -452,9 +452,9 @@ void GuestHost::report_protection(control::Guest& guest,
   guest.set_sync_fraction(primary.sync_fraction);
   guest.set_throttled(primary.throttled);
   const auto* backup = daemon_.settings.find_host(role_.protection_target());
-  const auto where = backup == nullptr                    ? std::string{}
-                     : daemon_.transport->name() == "tcp" ? backup->replication_address()
-                                                          : backup->name();
+  const auto where = backup == nullptr
+                         ? std::string{}
+                         : daemon_.transport->where(backup->name(), backup->replication_address());
   guest.set_link(fmt::format("{} {} {} {}", daemon_.transport->name(), where,
                              primary.link_up ? "up" : "down",
                              daemon_.settings.config().has_security() ? "encrypted" : "clear"));

@@ -112,7 +112,8 @@ Result<std::size_t> mtu_of(const std::string& name) {
 
 Result<> refuse_offloads(const std::string& name) {
   const auto control = control_socket();
-  for (const std::uint32_t what : {ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM, ETHTOOL_SSG}) {
+  for (const unsigned what :
+       {0U + ETHTOOL_STSO, 0U + ETHTOOL_SGSO, 0U + ETHTOOL_STXCSUM, 0U + ETHTOOL_SSG}) {
     ethtool_value off{what, 0};
     auto request = interface_request(name);
     // SAFETY: the kernel reads and writes the ethtool_value during the call only.

@@ -64,6 +64,11 @@ class Transport {
   /// For people: "tcp".
   [[nodiscard]] virtual std::string_view name() const = 0;
 
+  /// Where people find a host there: its `replication_address`, or its name where addresses are
+  /// found by asking.
+  [[nodiscard]] virtual std::string where(const std::string& host,
+                                          const std::string& replication_address) const = 0;
+
   /// "Address in use" and the like name the address and the remedy.
   [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(asio::io_context& io,
                                                                  const Endpoint& at,

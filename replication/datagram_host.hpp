@@ -40,6 +40,11 @@ class DatagramHost final : public Transport, private DatagramEvents {
 
   [[nodiscard]] std::string_view name() const override { return plan_.name; }
 
+  [[nodiscard]] std::string where(const std::string& host,
+                                  const std::string& /*replication_address*/) const override {
+    return host;
+  }
+
   /// One listener at a time; another one is a `conflict`. `at` is only remembered: a network of
   /// datagrams has no ports.
   [[nodiscard]] Result<std::unique_ptr<Listener>> listen(asio::io_context& io, const Endpoint& at,

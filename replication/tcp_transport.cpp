@@ -151,6 +151,11 @@ class TcpTransport final : public Transport {
 
   [[nodiscard]] std::string_view name() const override { return "tcp"; }
 
+  [[nodiscard]] std::string where(const std::string& /*host*/,
+                                  const std::string& replication_address) const override {
+    return replication_address;
+  }
+
   [[nodiscard]] Result<std::unique_ptr<Listener>> listen(asio::io_context& io, const Endpoint& at,
                                                          const std::string& this_host,
                                                          Listener::Arrived arrived) override {

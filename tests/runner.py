@@ -42,7 +42,8 @@ suites  unit          Catch2 tests of the modules
         format        clang-format leaves the sources alone
         includes      no module includes what it must not know
         tidy          clang-tidy (slow)
-        fuzz          libFuzzer against the decoders; installs clang; its corpus is in build/fuzz/corpus
+        fuzz          libFuzzer against the decoders; installs clang, and builds for minutes: `unit` drives
+                      the same targets with noise; its corpus is in build/fuzz/corpus
         bench         the numbers of the README (slow)
         all           all of these
         Default, as in continuous integration: unit with each preset, python, format, includes,

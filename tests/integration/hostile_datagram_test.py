@@ -19,7 +19,7 @@ from labkit.story import LAB_DIRECTORY, PYTHON
 RECORDED_FRAMES = 400
 ATTACK_SECONDS = 1.5
 CALM_SECONDS = 10    # after an attack, until all is as before
-CUT_SECONDS = 4.0    # more than the link's patience with silence, less than the guest's with the link
+CUT_SECONDS = 6.0    # more than the link's patience with silence
 RESUME_SECONDS = 4.0
 
 
