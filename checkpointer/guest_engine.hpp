@@ -157,7 +157,7 @@ class GuestEngine {
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;
   std::unique_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
-  Detours detours_;  ///< of its NICs
+  Detours detours_;                    ///< of its NICs
   std::shared_ptr<Primary> primary_;
   std::shared_ptr<Replica> replica_;
 

@@ -157,7 +157,7 @@ void World::decide(int i) {
 }
 
 void World::send(int i, const RecordBook::Messages& messages) {
-  if (mutant != Mutant::skips_writes) at(i).disk = at(i).book->memory();
+  if (mutant != Mutant::skips_writes || pick(3) == 0) at(i).disk = at(i).book->memory();
   for (const auto& message : messages) {
     if (lossy && pick(50) == 0) continue;  // its outbox was full
     if (at(i).ring) at(i).ring->log.emplace_back(i, message);

@@ -28,7 +28,7 @@ inline const std::string guest_name = "pg";
 /// A fault of the machines themselves, to prove that the checkers see it.
 enum class Mutant : std::uint8_t {
   none,
-  skips_writes,             ///< what is accepted does not reach the disk
+  skips_writes,             ///< what is accepted does not always reach the disk
   believes_itself,          ///< one host is a majority
   releases_early,           ///< output does not wait for the commit
   shows_without_quorum,     ///< output is not closed
