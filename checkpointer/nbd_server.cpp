@@ -132,13 +132,14 @@ void NbdServer::flush_all() {
     {
       std::unique_lock lock{mutex_};
       changed_.wait(lock, [this] { return over_ || !flushes_.empty(); });
-      if (flushes_.empty()) return;
+      if (flushes_.empty()) break;
       std::swap(handles, flushes_);
       changed_.notify_all();
     }
     const auto error = device_->flush();
     for (const auto handle : handles) static_cast<void>(reply(handle, error));
   }
+  ::shutdown(socket_.get(), SHUT_RDWR);  // the client waits for it
 }
 
 bool NbdServer::reply(std::uint64_t handle, std::error_code error,

@@ -84,7 +84,7 @@ TEST_CASE("a crash while an epoch is applied is mended; a torn journal is ignore
   const auto byte = GENERATE(0, 8, 20, 40, 3000);
   std::fstream file{state.journal_path(), std::ios::in | std::ios::out | std::ios::binary};
   file.seekp(byte);
-  file.put('\x55');
+  file.put('\xaa');
   file.close();
   if (byte == 3000) std::filesystem::resize_file(state.journal_path(), size - 1);
   REQUIRE(recover_images(*disks, state));

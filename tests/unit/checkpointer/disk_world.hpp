@@ -45,10 +45,10 @@ class DiskDirectory {
 /// One record of data, as it travels.
 inline std::vector<std::byte> data_record(std::uint16_t disk, std::uint64_t offset,
                                           std::span<const std::byte> data) {
-  std::vector<std::byte> bytes(disk_record_head_bytes + data.size());
+  std::vector<std::byte> bytes(disk_record_head_bytes + data.size() + 1);
   DiskRecord record{disk, DiskContents::data, offset, static_cast<std::uint32_t>(data.size()),
                     data};
-  UNDERSTUDY_ASSERT(encode_disk_record(record, bytes) == bytes.size(), "it fits");
+  bytes.resize(encode_disk_record(record, bytes));
   return bytes;
 }
 
