@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LOGS = ROOT / "build/test-logs"
 SKIPPED = 77
-FILE_SECONDS = 240      # one file of integration tests, unless named here
+FILE_SECONDS = 420      # one file of integration tests, unless named here
 LONG_FILES = {"survives_kill_test": 720}
 GUEST_SECONDS = 600     # building it, where a mirror is slow
 BUILD_SECONDS = 2400
@@ -181,8 +181,9 @@ class Runner:
         if self.results[-1].state != "passed":
             return
         self.step("integration (C++)", lambda: self._ctest("release", "integration"))
-        self.step("guest pg", lambda: self._program("guest-pg", [sys.executable, "-B", str(
-            TESTS / "lab/lab"), "guest", "build", "pg"], GUEST_SECONDS))
+        for name in ("pg", "pg-disk"):
+            self.step(f"guest {name}", lambda name=name: self._program(f"guest-{name}", [
+                sys.executable, "-B", str(TESTS / "lab/lab"), "guest", "build", name], GUEST_SECONDS))
         for path in sorted(TESTS.glob("integration/*_test.py")):
             self._python_file("integration", path)
 
