@@ -277,6 +277,7 @@ void GuestHost::perform(const act::Promote& action) {
   const auto output = action.output == Output::open ? Engine::Output::open : Engine::Output::held;
   decided_at_ = now();
   outage_.set_decision_unix_us(unix_us());
+  outage_.set_planned(action.output != Output::open);  // what was handed over waits for the record
   log::info("promotion.decided", {log::kv("guest", name_)});
   engine_.promote(output, [this](Result<> outcome) {
     const auto at = now();

@@ -178,7 +178,7 @@ class View {
   }
 
   void failover(const control::Outage& outage) {
-    row("last failover",
+    row(outage.planned() ? "last switchover" : "last failover",
         fmt::format("{}; decision to running {}", time_text(outage.running_unix_us()),
                     duration_text(static_cast<double>(outage.promote_us()))));
   }

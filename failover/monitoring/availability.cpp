@@ -86,10 +86,11 @@ void AvailabilityAccount::proven(UnixTime at) {
   known_.set_accounted_unix_us(count(at.time_since_epoch()));
 }
 
-void AvailabilityAccount::failed_over(UnixTime running) {
+void AvailabilityAccount::moved_here(UnixTime running, Cause cause) {
   const auto at = count(running.time_since_epoch());
-  if (at <= known_.failover_unix_us()) return;
-  known_.set_failover_unix_us(at);
+  if (at <= known_.moved_unix_us()) return;
+  known_.set_moved_unix_us(at);
+  if (cause == Cause::planned) return;
   auto& month = month_of(running);
   month.set_failovers(month.failovers() + 1);
 }

@@ -44,8 +44,9 @@ class AvailabilityAccount {
   /// Another host keeps the account, and a checkpoint proves that the guest ran then.
   void proven(UnixTime at);
 
-  /// The guest was resumed here after its host was lost. Counted once, by its time.
-  void failed_over(UnixTime running);
+  /// The guest was resumed here. Counted once, by its time, if its host was lost.
+  enum class Cause : std::uint8_t { host_lost, planned };
+  void moved_here(UnixTime running, Cause cause);
 
   [[nodiscard]] const control::Availability& known() const { return known_; }
 

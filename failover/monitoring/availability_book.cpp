@@ -10,8 +10,7 @@ namespace {
 
 /// What must not wait for the next store.
 bool tells_news(const control::Availability& before, const control::Availability& after) {
-  return before.stopped() != after.stopped() ||
-         before.failover_unix_us() != after.failover_unix_us() ||
+  return before.stopped() != after.stopped() || before.moved_unix_us() != after.moved_unix_us() ||
          (before.outage_us() == 0) != (after.outage_us() == 0);
 }
 
@@ -53,10 +52,12 @@ void AvailabilityBook::look(const control::Guest& report, const std::string& thi
   if (report.has_last_failover() && !report.active_host().empty()) {
     const UnixTime running{microseconds{report.last_failover().running_unix_us()}};
     // The outage ended then, not when we look.
-    if (microseconds{account.known().failover_unix_us()} < running.time_since_epoch()) {
+    if (microseconds{account.known().moved_unix_us()} < running.time_since_epoch()) {
       account.observe(Service::is_down, {running, at.steady - (at.wall - running)});
       account.observe(service, {running, at.steady - (at.wall - running)});
-      account.failed_over(running);
+      account.moved_here(running, report.last_failover().planned()
+                                      ? AvailabilityAccount::Cause::planned
+                                      : AvailabilityAccount::Cause::host_lost);
     }
   }
   account.observe(service, at);

@@ -111,7 +111,7 @@ void add_checkpoints(Page& page, const control::Guest& guest) {
 }
 
 void add_failovers(Page& page, const control::Guest& guest) {
-  if (!guest.has_last_failover()) return;
+  if (!guest.has_last_failover() || guest.last_failover().planned()) return;
   const Labels of{{"guest", guest.name()}};
   const auto& last = guest.last_failover();
   page.gauge("understudy_guest_last_failover_timestamp_seconds",

@@ -85,8 +85,8 @@ TEST_CASE("a failover's outage begins with the last checkpoint and ends when the
   b.proven(clocks.after(700ms).wall);  // then host a dies
   b.observe(Service::is_down, clocks.after(450ms));
   b.observe(Service::is_unprotected, clocks.after(10ms));
-  b.failed_over(clocks.wall);
-  b.failed_over(clocks.wall);
+  b.moved_here(clocks.wall, AvailabilityAccount::Cause::host_lost);
+  b.moved_here(clocks.wall, AvailabilityAccount::Cause::host_lost);
   b.observe(Service::is_unprotected, clocks.after(5s));
   const auto& month = november(b);
   CHECK(month.protected_us() == us(100'700ms));
@@ -180,6 +180,16 @@ TEST_CASE("the book goes on with an account through restarts, takeovers and dama
     CHECK(month.down_us() == us(2300ms));
     CHECK(month.unprotected_us() == us(5200ms));
     CHECK(month.failovers() == 1);
+    // Back to us by a switchover: an outage as short as it was, and no failover.
+    AvailabilityBook back{directory.path()};
+    back.take_over("pg", other.of("pg"));
+    const auto again = clocks.after(30ms).wall;
+    report.mutable_last_failover()->set_running_unix_us(us(again.time_since_epoch()));
+    report.mutable_last_failover()->set_planned(true);
+    back.look(report, "b", clocks.after(100ms));
+    back.look(report, "b", clocks.after(100ms));
+    CHECK(back.of("pg").month(0).failovers() == 1);
+    CHECK(back.of("pg").month(0).down_us() == us(2330ms));
   }
   std::ofstream{directory.path() / "availability"} << "rubbish";
   CHECK(AvailabilityBook{directory.path()}.of("pg").month_size() == 0);
