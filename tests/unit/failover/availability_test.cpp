@@ -176,7 +176,7 @@ TEST_CASE("the book goes on with an account through restarts, takeovers and dama
     report.mutable_last_failover()->set_running_unix_us(us(running.time_since_epoch()));
     other.look(report, "b", clocks.after(100ms));
     other.look(report, "b", clocks.after(100ms));
-    const auto& month = other.of("pg").month(0);
+    const auto month = other.of("pg").month(0);
     CHECK(month.down_us() == us(2300ms));
     CHECK(month.unprotected_us() == us(5200ms));
     CHECK(month.failovers() == 1);
