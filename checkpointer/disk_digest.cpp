@@ -1,23 +1,12 @@
 #include "checkpointer/disk_digest.hpp"
 
-#include <memory>
-
-#include <xxhash.h>
-
+#include "config/content_hash.hpp"
 #include "config/limits.hpp"
 
 namespace understudy::checkpointer {
 namespace {
 
 constexpr std::uint64_t chunks_between_questions = 64;
-
-std::string text_of(XXH128_hash_t hash) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, hash);
-  std::string text;
-  for (const auto byte : canonical.digest) text += static_cast<char>(byte);
-  return text;
-}
 
 Result<std::span<const std::byte>> read_chunk(GuestDisk& disk, std::uint64_t index,
                                               std::span<std::byte> room) {
@@ -30,17 +19,13 @@ Result<std::span<const std::byte>> read_chunk(GuestDisk& disk, std::uint64_t ind
 
 }  // namespace
 
-std::string digest_of(std::span<const std::byte> bytes) {
-  return text_of(XXH3_128bits(bytes.data(), bytes.size()));
-}
-
 Result<std::vector<std::string>> digest_chunks(GuestDisk& disk, std::uint64_t first,
                                                std::uint64_t count) {
   std::vector<std::string> result;
   std::vector<std::byte> room(limits::disk_chunk_bytes);
   for (std::uint64_t i = 0; i < count; ++i) {
     UNDERSTUDY_TRY(const auto bytes, read_chunk(disk, first + i, room));
-    result.push_back(digest_of(bytes));
+    result.push_back(content_hash(bytes));
   }
   return result;
 }
@@ -49,18 +34,16 @@ Result<std::vector<std::string>> digest_disks(GuestDisks& disks,
                                               const std::function<bool()>& keep_going) {
   std::vector<std::string> result;
   std::vector<std::byte> room(limits::disk_chunk_bytes);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state{XXH3_createState(),
-                                                                       XXH3_freeState};
   for (std::size_t number = 0; number < disks.size(); ++number) {
     auto& disk = disks.disk(number);
-    XXH3_128bits_reset(state.get());
+    ContentHash hash;
     for (std::uint64_t i = 0; i < disk.chunks(); ++i) {
       if (i % chunks_between_questions == 0 && !keep_going())
         return fail(ErrorKind::closed, "the comparison was ended");
       UNDERSTUDY_TRY(const auto bytes, read_chunk(disk, i, room));
-      XXH3_128bits_update(state.get(), bytes.data(), bytes.size());
+      hash.add(bytes);
     }
-    result.push_back(text_of(XXH3_128bits_digest(state.get())));
+    result.push_back(hash.digest());
   }
   return result;
 }

@@ -8,8 +8,6 @@
 
 namespace understudy::checkpointer {
 
-[[nodiscard]] std::string digest_of(std::span<const std::byte> bytes);
-
 /// Of chunks first, first + 1, ... of a disk.
 [[nodiscard]] Result<std::vector<std::string>> digest_chunks(GuestDisk& disk, std::uint64_t first,
                                                              std::uint64_t count);

@@ -199,9 +199,4 @@ Result<> DiskReplica::finish() {
   return state_.save(ImageState::active);
 }
 
-std::size_t DiskReplica::waiting_bytes() const {
-  const std::lock_guard lock{mutex_};
-  return queued_bytes_;
-}
-
 }  // namespace understudy::checkpointer

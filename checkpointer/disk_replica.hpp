@@ -57,9 +57,6 @@ class DiskReplica {
   /// take as long as the disks need.
   [[nodiscard]] Result<> finish();
 
-  /// Committed bytes that are not in the images yet.
-  [[nodiscard]] std::size_t waiting_bytes() const;
-
  private:
   struct Item {
     bool epoch;  ///< else synchronisation

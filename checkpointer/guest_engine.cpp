@@ -206,7 +206,6 @@ void GuestEngine::hold_output() {
 EngineStatus GuestEngine::status() const {
   EngineStatus status;
   std::shared_ptr<Primary> primary;
-  std::shared_ptr<Replica> replica;
   std::shared_ptr<netbuffer::GuestNetwork> network;
   {
     const std::lock_guard lock{mutex_};
@@ -214,11 +213,9 @@ EngineStatus GuestEngine::status() const {
     status.phase = phase_;
     status.accelerator = accelerator_;
     primary = primary_;
-    replica = replica_;
     network = network_;
   }
   if (primary) status.primary = primary->status();
-  if (replica) status.replica = replica->status();
   if (network) status.gate = network->status();
   return status;
 }
@@ -230,6 +227,21 @@ std::optional<ProtectionProgress> GuestEngine::progress() const {
   }();
   if (!primary) return std::nullopt;
   return primary->progress();
+}
+
+std::optional<GuestEngine::Commit> GuestEngine::last_commit() const {
+  if (const auto here = progress()) {
+    if (here->committed == Epoch{}) return std::nullopt;
+    return Commit{here->committed, here->last_commit};
+  }
+  const auto replica = [this] {
+    const std::lock_guard lock{mutex_};
+    return replica_;
+  }();
+  if (!replica) return std::nullopt;
+  const auto status = replica->status();
+  if (status.committed == Epoch{}) return std::nullopt;
+  return Commit{status.committed, status.last_commit};
 }
 
 // --- the thread

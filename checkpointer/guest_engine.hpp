@@ -50,7 +50,6 @@ struct EngineStatus {
   EnginePhase phase{EnginePhase::empty};
   std::string accelerator;
   std::optional<PrimaryStatus> primary;
-  std::optional<ReplicaStatus> replica;
   std::optional<netbuffer::GateStatus> gate;
   std::string disk_complaints;  ///< what the images of a guest that runs here have refused
 };
@@ -106,6 +105,12 @@ class GuestEngine {
   [[nodiscard]] EngineStatus status() const;
   /// nullopt: not protected from here.
   [[nodiscard]] std::optional<ProtectionProgress> progress() const;
+  struct Commit {
+    Epoch epoch;
+    TimePoint at;
+  };
+  /// The newest of the protection or the replica here; nullopt: there is none.
+  [[nodiscard]] std::optional<Commit> last_commit() const;
 
  private:
   void run();

@@ -1,25 +1,14 @@
 #include "checkpointer/image_digest.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 
+#include "config/content_hash.hpp"
+
 namespace understudy::checkpointer {
-namespace {
-
-using Hash = std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)>;
-
-Hash fresh_hash() {
-  Hash hash{XXH3_createState(), XXH3_freeState};
-  XXH3_128bits_reset(hash.get());
-  return hash;
-}
-
-}  // namespace
 
 struct ImageDigest::State {
   std::vector<std::uint64_t> ends;  ///< first page behind each block
-  std::vector<Hash> hashes;         ///< one more than blocks: the device state
+  std::vector<ContentHash> hashes;  ///< one more than blocks: the device state
   std::size_t block{};
 };
 
@@ -28,7 +17,7 @@ ImageDigest::ImageDigest(const hypervisor::RamLayout& layout) : state_{std::make
     state_->ends.push_back(layout.first_page(i).value() +
                            layout.blocks()[i].max_bytes / page_bytes);
   }
-  for (std::size_t i = 0; i <= layout.blocks().size(); ++i) state_->hashes.push_back(fresh_hash());
+  state_->hashes = std::vector<ContentHash>(layout.blocks().size() + 1);
 }
 
 ImageDigest::~ImageDigest() = default;
@@ -42,19 +31,15 @@ void ImageDigest::add(PageIndex first, std::span<const std::byte> contents) {
       continue;
     while (state_->block < state_->ends.size() && page >= state_->ends[state_->block])
       ++state_->block;
-    auto* hash = state_->hashes[state_->block].get();
-    XXH3_128bits_update(hash, &page, sizeof page);
-    XXH3_128bits_update(hash, bytes.data(), bytes.size());
+    auto& hash = state_->hashes[state_->block];
+    hash.add(std::as_bytes(std::span{&page, 1}));
+    hash.add(bytes);
   }
 }
 
 std::vector<std::string> ImageDigest::finish() const {
   std::vector<std::string> digests;
-  for (const auto& hash : state_->hashes) {
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash.get()));
-    digests.emplace_back(std::begin(canonical.digest), std::end(canonical.digest));
-  }
+  for (const auto& hash : state_->hashes) digests.push_back(hash.digest());
   return digests;
 }
 

@@ -108,7 +108,6 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
     first = status_.committed == Epoch{};
     status_.committed = epoch.epoch;
     status_.last_commit = now();
-    status_.disk_waiting_bytes = disks_ ? disks_->waiting_bytes() : 0;
   }
   if (first) on_first_commit_(epoch.epoch);
 }

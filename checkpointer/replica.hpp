@@ -18,8 +18,7 @@ namespace understudy::checkpointer {
 struct ReplicaStatus {
   Epoch committed;  ///< 0: still synchronising; not fit to be promoted
   TimePoint last_commit;
-  std::size_t disk_waiting_bytes{};  ///< as of that commit, not yet in the disk images
-  bool over{};                       ///< the session has ended
+  bool over{};  ///< the session has ended
   std::string why_over;
 };
 

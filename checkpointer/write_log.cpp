@@ -58,9 +58,4 @@ Result<std::vector<DiskWrite>> WriteLog::cut() {
   return std::exchange(writes_, {});
 }
 
-std::size_t WriteLog::bytes() const {
-  const std::lock_guard lock{mutex_};
-  return bytes_;
-}
-
 }  // namespace understudy::checkpointer

@@ -38,10 +38,8 @@ class WriteLog {
   /// Ends the epoch; `limit` when more was written than any backup takes.
   [[nodiscard]] Result<std::vector<DiskWrite>> cut();
 
-  [[nodiscard]] std::size_t bytes() const;
-
  private:
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::condition_variable changed_;
   std::function<void()> hasten_;
   std::vector<DiskWrite> writes_;

@@ -22,4 +22,11 @@ using std::chrono::seconds;
   return std::chrono::duration_cast<microseconds>(duration);
 }
 
+/// CLOCK_REALTIME: may jump. For what people read, and where no monotonic clock goes along.
+using UnixTime = std::chrono::sys_time<microseconds>;
+
+[[nodiscard]] inline UnixTime unix_now() {
+  return std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
+}
+
 }  // namespace understudy

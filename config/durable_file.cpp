@@ -4,27 +4,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 
-#include <xxhash.h>
-
+#include "config/content_hash.hpp"
 #include "config/log.hpp"
 #include "config/unique_fd.hpp"
 
 namespace understudy {
 namespace {
 
-constexpr std::size_t checksum_bytes = 16;
+constexpr auto checksum_bytes = ContentHash::bytes;
 
-/// Canonical bytes of XXH3-128: against torn writes and decay, not against malice.
 std::string checksum(std::string_view text) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(text.data(), text.size()));
-  std::string bytes(checksum_bytes, '\0');
-  std::memcpy(bytes.data(), canonical.digest, checksum_bytes);
-  return bytes;
+  return content_hash(std::as_bytes(std::span{text}));
 }
 
 std::optional<std::string> unwrap(std::string_view file, std::string_view magic) {

@@ -189,13 +189,12 @@ inline constexpr auto service_stall = 1s;
 inline constexpr std::size_t http_header_bytes = 8U << 10U;
 inline constexpr auto http_exchange = 10s;  ///< for a request to arrive, or its answer to be read
 inline constexpr std::size_t http_clients = 32;
-inline constexpr auto http_accept_retry = 100ms;
 
 // --- console
 inline constexpr std::size_t control_request_bytes = 64U << 10U;
 inline constexpr std::size_t control_reply_bytes = 4U << 20U;
 inline constexpr std::size_t control_clients = 32;
-inline constexpr auto control_accept_retry = 100ms;  ///< after the system refused a descriptor
+inline constexpr auto accept_retry = 100ms;   ///< after the system refused a descriptor
 inline constexpr auto control_exchange = 5s;  ///< for a request to arrive, or its reply to be read
 inline constexpr auto control_reply =
     120s;  ///< a command's longest time, full synchronisation included

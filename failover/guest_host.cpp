@@ -11,8 +11,7 @@ namespace understudy::failover {
 namespace {
 
 std::uint64_t unix_us() {
-  const auto since = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<microseconds>(since).count());
+  return static_cast<std::uint64_t>(unix_now().time_since_epoch().count());
 }
 
 std::uint64_t count_us(Duration duration) {
@@ -366,7 +365,7 @@ std::string GuestHost::host_name(NodeId node) const {
   return host == nullptr ? fmt::format("node {}", node) : host->name();
 }
 
-control::Guest GuestHost::report() const {
+control::Guest GuestHost::outline() const {
   control::Guest guest;
   guest.set_name(name_);
   const auto record = daemon_.book.decided(name_);
@@ -374,9 +373,18 @@ control::Guest GuestHost::report() const {
   guest.set_active_host(host_name(record.active));
   guest.set_backup_host(
       host_name(record.backup != nobody ? record.backup : role_.protection_target()));
-  guest.set_detail(role_.detail());
+  if (const auto commit = engine_.last_commit()) {
+    guest.set_epoch(commit->epoch.value());
+    guest.set_commit_age_us(count_us(now() - commit->at));
+  }
   if (outage_.running_unix_us() != 0) *guest.mutable_last_failover() = outage_;
   report_state(guest);
+  return guest;
+}
+
+control::Guest GuestHost::report() const {
+  auto guest = outline();
+  guest.set_detail(role_.detail());
   report_outlook(guest);
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);
@@ -422,11 +430,6 @@ void GuestHost::report_state(control::Guest& guest) const {
 
 void GuestHost::report_protection(control::Guest& guest,
                                   const checkpointer::EngineStatus& status) const {
-  const auto at = now();
-  if (status.replica && status.replica->committed != Epoch{}) {
-    guest.set_epoch(status.replica->committed.value());
-    guest.set_commit_age_us(count_us(at - status.replica->last_commit));
-  }
   if (status.gate) {
     guest.set_held_packets(status.gate->held_packets);
     guest.set_held_bytes(status.gate->held_bytes);
@@ -441,8 +444,6 @@ void GuestHost::report_protection(control::Guest& guest,
   }
   if (!status.primary) return;
   const auto& primary = *status.primary;
-  guest.set_epoch(primary.committed.value());
-  if (primary.committed != Epoch{}) guest.set_commit_age_us(count_us(at - primary.last_commit));
   *guest.mutable_pause_us() = to_message(primary.epochs.pause_us);
   *guest.mutable_commit_latency_us() = to_message(primary.epochs.commit_latency_us);
   *guest.mutable_totals() = to_message(primary.totals);

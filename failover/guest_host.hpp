@@ -52,7 +52,9 @@ class GuestHost {
   [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> accept(
       const replication::Offer& offer);
 
-  /// For the status; first hand if the guest runs here.
+  /// Who runs the guest, its state and its newest commit: for those who watch. Cheap.
+  [[nodiscard]] control::Guest outline() const;
+  /// The same and all else, for the status; first hand if the guest runs here.
   [[nodiscard]] control::Guest report() const;
 
   /// At the end of the daemon: output is closed for good, at once; the guest is killed soon.

@@ -264,11 +264,10 @@ void Node::hear(const peer::Summary& summary) {
 }
 
 void Node::account() {
-  const AvailabilityBook::Moment at{
-      std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now()), now()};
+  const AvailabilityBook::Moment at{unix_now(), now()};
   const auto& here = settings_.this_host().name();
   for (const auto* one : guests()) {
-    const auto report = one->report();
+    const auto report = one->outline();
     // Who runs a guest is not known before the records are agreed.
     if (book_.ready() || report.active_host() == here) availability_.look(report, here, at);
   }
@@ -291,8 +290,8 @@ HttpAnswer Node::on_http(std::string_view path) const {
             .body = console::json_text(status(), console::JsonLayout::line)};
   }
   if (path == "/metrics") {
-    const auto at = std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
-    return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_text(status(), at)};
+    return {.type = "text/plain; version=0.0.4; charset=utf-8",
+            .body = metrics_text(status(), unix_now())};
   }
   if (path == "/") return {.type = "text/html; charset=utf-8", .body = std::string{status_page}};
   return {.status = 404, .body = "there is /, /metrics, /healthz and /api/status\n"};

@@ -1,7 +1,6 @@
 #include "failover/console/cli.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <ostream>
 #include <thread>
@@ -60,8 +59,7 @@ class Console {
                           wish_.guest);
       return exit_refused;
     }
-    const auto at = std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
-    const auto sla = sla_of(*guest, wish_.month, at);
+    const auto sla = sla_of(*guest, wish_.month, unix_now());
     if (!sla) {
       err_ << "understudy: " << sla.error().message << "\n";
       return exit_refused;

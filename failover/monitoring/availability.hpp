@@ -7,7 +7,6 @@
 // because all hosts were down, was an outage too, unless the operator had stopped the guest.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 
@@ -15,9 +14,6 @@
 #include "failover/control.pb.h"
 
 namespace understudy::failover {
-
-/// CLOCK_REALTIME: may jump. Used for what month it is, and where no monotonic clock goes along.
-using UnixTime = std::chrono::sys_time<microseconds>;
 
 /// What clients have of a guest now.
 enum class Service : std::uint8_t { is_protected, is_unprotected, is_booting, is_down, is_stopped };

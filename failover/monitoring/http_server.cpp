@@ -5,12 +5,11 @@
 #include <utility>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
 #include "config/limits.hpp"
-#include "config/log.hpp"
+#include "failover/accept_loop.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -91,51 +90,25 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Response response_;
 };
 
+Result<tcp::acceptor> open(asio::io_context& io, const Endpoint& endpoint) {
+  const tcp::endpoint at{asio::ip::make_address_v4(endpoint.address), endpoint.port};
+  tcp::acceptor acceptor{io};
+  error_code error;
+  acceptor.open(at.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address{true}, error);
+  if (!error) acceptor.bind(at, error);
+  if (!error) acceptor.listen(tcp::acceptor::max_listen_connections, error);
+  if (error) {
+    return fail(ErrorKind::unavailable, "http_address {}:{}: {}", endpoint.address, endpoint.port,
+                error.message());
+  }
+  return acceptor;
+}
+
 /// Shared with its handlers under way, which may run after the owner is gone.
-class Listener : public std::enable_shared_from_this<Listener> {
+class Clients : public std::enable_shared_from_this<Clients> {
  public:
-  Listener(asio::io_context& io, HandleHttp handle)
-      : acceptor_{io}, pause_{io}, handle_{std::move(handle)} {}
-
-  [[nodiscard]] Result<> open(const Endpoint& endpoint) {
-    const tcp::endpoint at{asio::ip::make_address_v4(endpoint.address), endpoint.port};
-    error_code error;
-    acceptor_.open(at.protocol(), error);
-    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address{true}, error);
-    if (!error) acceptor_.bind(at, error);
-    if (!error) acceptor_.listen(tcp::acceptor::max_listen_connections, error);
-    if (error) {
-      return fail(ErrorKind::unavailable, "http_address {}:{}: {}", endpoint.address, endpoint.port,
-                  error.message());
-    }
-    return {};
-  }
-
-  void accept() {
-    acceptor_.async_accept([self = shared_from_this()](error_code error, tcp::socket socket) {
-      if (!self->acceptor_.is_open()) return;
-      if (error) return self->accept_later(error);
-      self->admit(std::move(socket));
-      self->accept();
-    });
-  }
-
-  void stop() {
-    error_code ignored;
-    acceptor_.close(ignored);
-    pause_.cancel();
-    for (const auto& connection : std::exchange(connections_, {})) connection->close();
-  }
-
- private:
-  /// Out of descriptors, most likely: some will be free again.
-  void accept_later(error_code error) {
-    log::warning("http.accept", {log::kv("reason", error.message())});
-    pause_.expires_after(limits::http_accept_retry);
-    pause_.async_wait([self = shared_from_this()](error_code cancelled) {
-      if (!cancelled && self->acceptor_.is_open()) self->accept();
-    });
-  }
+  explicit Clients(HandleHttp handle) : handle_{std::move(handle)} {}
 
   /// With too many clients the oldest goes: one that only waits must not keep others out.
   void admit(tcp::socket socket) {
@@ -150,23 +123,37 @@ class Listener : public std::enable_shared_from_this<Listener> {
     connections_.back()->read();
   }
 
-  tcp::acceptor acceptor_;
-  asio::steady_timer pause_;
+  void stop() {
+    for (const auto& connection : std::exchange(connections_, {})) connection->close();
+  }
+
+ private:
   const HandleHttp handle_;
   std::list<std::shared_ptr<Connection>> connections_;
 };
 
 class Server final : public HttpServer {
  public:
-  explicit Server(std::shared_ptr<Listener> listener) : listener_{std::move(listener)} {}
+  Server(tcp::acceptor acceptor, HandleHttp handle)
+      : clients_{std::make_shared<Clients>(std::move(handle))},
+        loop_{std::make_shared<AcceptLoop<tcp>>(
+            std::move(acceptor), "http.accept",
+            [clients = clients_](tcp::socket socket) { clients->admit(std::move(socket)); })} {
+    loop_->accept();
+  }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   // NOLINTNEXTLINE(bugprone-exception-escape): closing throws in no case that can occur
-  ~Server() override { listener_->stop(); }
-  void stop() override { listener_->stop(); }
+  ~Server() override { Server::stop(); }
+
+  void stop() override {
+    loop_->stop();
+    clients_->stop();
+  }
 
  private:
-  std::shared_ptr<Listener> listener_;
+  std::shared_ptr<Clients> clients_;
+  std::shared_ptr<AcceptLoop<tcp>> loop_;
 };
 
 }  // namespace
@@ -174,10 +161,8 @@ class Server final : public HttpServer {
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io,
                                                        const Endpoint& endpoint,
                                                        HandleHttp handle) {
-  auto listener = std::make_shared<Listener>(io, std::move(handle));
-  UNDERSTUDY_CHECK(listener->open(endpoint));
-  listener->accept();
-  return std::make_unique<Server>(std::move(listener));
+  UNDERSTUDY_TRY(auto acceptor, open(io, endpoint));
+  return std::make_unique<Server>(std::move(acceptor), std::move(handle));
 }
 
 }  // namespace understudy::failover

@@ -6,6 +6,8 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include "config/types.hpp"
+
 namespace understudy::failover {
 namespace {
 
@@ -15,7 +17,6 @@ using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
 constexpr double us_per_second = 1e6;
-constexpr double page_bytes_of_guest = 4096;
 
 double in_seconds(std::uint64_t microseconds) {
   return static_cast<double>(microseconds) / us_per_second;
@@ -105,7 +106,7 @@ void add_checkpoints(Page& page, const control::Guest& guest) {
                  totals.commit_latency_seconds());
   page.counter("understudy_guest_dirty_bytes_total",
                "Pages that the guest wrote, as often as they were captured.", of,
-               static_cast<double>(totals.dirty_pages()) * page_bytes_of_guest);
+               static_cast<double>(totals.dirty_pages()) * static_cast<double>(page_bytes));
   page.counter("understudy_guest_checkpoint_bytes_total", "Bytes sent to the backup for them.", of,
                static_cast<double>(totals.bytes()));
 }
