@@ -173,7 +173,7 @@ class Runner:
                     self.step(path.name, lambda path=path: self._fuzz(path, seconds))
 
     def python(self) -> None:
-        for path in sorted(TESTS.glob("lab/tests/*_test.py")):
+        for path in sorted(TESTS.glob("*/tests/*_test.py")):
             self._python_file("python", path)
 
     def integration(self) -> None:
