@@ -18,11 +18,15 @@ int main(int argc, char** argv) {
     sum.promotions += verdict.promotions;
     sum.switchovers += verdict.switchovers;
     sum.protections += verdict.protections;
+    sum.coverage += verdict.coverage;
     return verdict.failure;
   };
+  const auto minimised = [](std::uint64_t seed) { return sim::minimised_failover(seed); };
   return sim::run_seeds(
-      argc, argv, "Simulates hosts, a witness and a guest that must run on one of them", one, [&] {
-        return fmt::format("{} steps, {} promotions, {} switchovers, {} protections", sum.steps,
-                           sum.promotions, sum.switchovers, sum.protections);
-      });
+      argc, argv, "Simulates hosts, a witness and a guest that must run on one of them",
+      {.one = one, .minimised = minimised, .summary = [&] {
+         return fmt::format("{} steps, {} promotions, {} switchovers, {} protections", sum.steps,
+                            sum.promotions, sum.switchovers, sum.protections) +
+                sum.coverage.text();
+       }});
 }

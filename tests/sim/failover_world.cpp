@@ -4,6 +4,9 @@
 #include <map>
 #include <numeric>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "config/limits.hpp"
 
 namespace understudy::sim {
@@ -152,12 +155,13 @@ int World::running() const {
 void World::decide(int i) {
   auto& host = at(i);
   for (const auto& action : host.role->decide(*host.book, clock)) {
+    coverage.ordered(action);
     std::visit([&](const auto& one) { perform(i, one); }, action);
   }
 }
 
 void World::send(int i, const RecordBook::Messages& messages) {
-  if (mutant != Mutant::skips_writes || pick(3) == 0) at(i).disk = at(i).book->memory();
+  if (mutant != Mutant::skips_writes || pick(6) == 0) at(i).disk = at(i).book->memory();
   for (const auto& message : messages) {
     if (lossy && pick(50) == 0) continue;  // its outbox was full
     if (at(i).ring) at(i).ring->log.emplace_back(i, message);
@@ -266,6 +270,8 @@ void World::lose_session(const std::string& why) {
 }
 
 void World::perform(int i, const act::Propose& action) {
+  if (!coverage.proposed(at(i).book->decided(guest_name), action.next))
+    violation = "a host proposes what none may";
   send(i, {at(i).book->propose(guest_name, action.next)});
 }
 
@@ -308,7 +314,8 @@ void World::promote(int i, Output output) {
     host.replica.reset();
     return host.role->promoted(fail(ErrorKind::io, "QEMU refuses"));
   }
-  if (!precedes(shown_, *host.replica))
+  // What is held until it is alone may be thrown away: `release` looks at what is shown of it.
+  if (output == Output::open && !precedes(shown_, *host.replica))
     violation = "the promoted replica is behind what the outside has seen";
   if (output == Output::holding && *host.replica != handed_over_)
     violation = "the switchover has lost something";
@@ -428,36 +435,48 @@ std::string World::unsettled() {
 
 namespace {
 
+/// What was done, and whether a disk has forgotten.
+struct Deed {
+  std::string text;
+  bool forgot{};
+};
+
 /// A host's daemon is started again; now and then its disk has been replaced or damaged meanwhile.
-bool bring_back(World& world, int i) {
+Deed bring_back(World& world, int i) {
   const bool forgets = world.mutant != Mutant::skips_writes && world.pick(12) == 0;
   if (forgets) {
     world.at(i).disk.Clear();
     world.at(i).disk.set_damaged(world.pick(2) == 0);
   }
   world.revive(i);
-  return forgets;
+  return {fmt::format("host {} comes back{}", i, forgets ? ", its disk lost" : ""), forgets};
 }
 
-void command(World& world, int i) {
+/// An operator asks a host for something.
+std::string command(World& world, int i) {
   auto& host = world.at(i);
-  if (!host.alive || host.frozen || i == world.witness()) return;
+  if (!host.alive || host.frozen || i == world.witness()) return "nothing";
   const int other = (i + 1 + world.pick(world.witness() - 1)) % world.witness();
-  const NodeId backup{static_cast<std::uint32_t>(other + 1)};
+  const auto asked = [i](const char* what, const Result<>& taken) {
+    return fmt::format("{} at {}{}", what, i, taken ? "" : ": " + taken.error().message);
+  };
   switch (world.pick(12)) {
-    case 0: return static_cast<void>(host.role->unprotect(*host.book));
-    case 1: return static_cast<void>(host.role->stop(*host.book));
+    case 0: return asked("unprotect", host.role->unprotect(*host.book));
+    case 1: return asked("stop", host.role->stop(*host.book));
     case 2:
-    case 3: return static_cast<void>(host.role->start(*host.book));
+    case 3: return asked("start", host.role->start(*host.book));
     case 4:
     case 5:
-    case 6: return static_cast<void>(host.role->protect(*host.book, backup));
-    default: return static_cast<void>(host.role->switch_over(*host.book));
+    case 6: {
+      const NodeId backup{static_cast<std::uint32_t>(other + 1)};
+      return asked(fmt::format("protect to {}", other).c_str(),
+                   host.role->protect(*host.book, backup));
+    }
+    default: return asked("switch over", host.role->switch_over(*host.book));
   }
 }
 
-/// Whether a disk has forgotten.
-bool fault(World& world, int i) {
+Deed fault(World& world, int i) {
   auto& host = world.at(i);
   const int n = static_cast<int>(world.hosts.size());
   switch (world.pick(8)) {
@@ -465,22 +484,26 @@ bool fault(World& world, int i) {
     case 1:
       if (!host.alive) return bring_back(world, i);
       world.kill(i);
-      return false;
+      return {fmt::format("host {} dies", i)};
     case 2:
-      if (host.alive) host.frozen ? world.thaw(i) : world.freeze(i);
-      return false;
+      if (!host.alive) return {"nothing"};
+      host.frozen ? world.thaw(i) : world.freeze(i);
+      return {fmt::format("host {} {}", i, host.frozen ? "freezes" : "thaws")};
     case 3:
     case 4: {
       std::vector<std::vector<int>> parts(2);
       for (int j = 0; j < n; ++j) parts[j == i || world.pick(3) == 0 ? 0 : 1].push_back(j);
+      auto text = fmt::format("the net splits: {} | {}", fmt::join(parts[0], " "),
+                              fmt::join(parts[1], " "));
       world.split(std::move(parts));
-      return false;
+      return {std::move(text)};
     }
     case 5:
       world.session_broken = world.pick(2) == 0;
       world.frozen_sync = world.pick(4) == 0;
-      return false;
-    default: world.join(); return false;
+      return {fmt::format("the session {}{}", world.session_broken ? "breaks" : "carries",
+                          world.frozen_sync ? ", a full copy does not end" : "")};
+    default: world.join(); return {"the net is whole"};
   }
 }
 
@@ -505,9 +528,8 @@ std::string heal(World& world) {
 
 }  // namespace
 
-FailoverVerdict run_failover(std::uint64_t seed, Mutant mutant) {
-  constexpr int rounds = 40;
-  World world{seed, 3 + static_cast<int>(seed % 3), mutant};
+FailoverVerdict run_failover(std::uint64_t seed, const StoryOptions& options) {
+  World world{seed, 3 + static_cast<int>(seed % 3), options.mutant};
   world.settle();
   static_cast<void>(world.at(0).role->start(*world.at(0).book));
   world.settle(2000);
@@ -518,19 +540,43 @@ FailoverVerdict run_failover(std::uint64_t seed, Mutant mutant) {
   world.failing_promotions = world.pick(4) == 0 ? 1 : 0;
   const int pace = 200 << world.pick(5);
   bool forgot = false;
-  for (int round = 0; round < rounds && world.violation.empty(); ++round) {
+  std::vector<std::string> story;
+  for (std::size_t round = 0; round < story_rounds && world.violation.empty(); ++round) {
+    // Each has its own chances, so that it stays what it is without another.
+    world.random.seed(seed * story_rounds + round);
+    if (options.left_out[round]) continue;
     const int i = world.pick(static_cast<int>(world.hosts.size()));
-    if (world.pick(2) == 0) {
-      command(world, i);
-    } else {
-      forgot = fault(world, i) || forgot;
-    }
-    world.run(world.pick(pace));
+    const auto deed = world.pick(2) == 0 ? Deed{command(world, i)} : fault(world, i);
+    forgot = deed.forgot || forgot;
+    const int steps = world.pick(pace);
+    if (options.tell) story.push_back(fmt::format("{}; {} steps", deed.text, steps));
+    world.run(steps);
   }
   auto failure = world.violation;
   // Where too many disks have forgotten, waiting for an operator is right.
-  if (failure.empty() && !forgot && mutant == Mutant::none) failure = heal(world);
-  return {failure, world.steps, world.promotions, world.switchovers, world.protections};
+  if (failure.empty() && !forgot && options.mutant == Mutant::none) failure = heal(world);
+  return {failure,          std::move(story),  world.coverage,   world.steps,
+          world.promotions, world.switchovers, world.protections};
+}
+
+std::string minimised_failover(std::uint64_t seed, Mutant mutant) {
+  StoryOptions options{.mutant = mutant};
+  const auto failure = run_failover(seed, options).failure;
+  for (bool shorter = true; shorter;) {
+    shorter = false;
+    for (std::size_t round = 0; round < story_rounds; ++round) {
+      if (options.left_out[round]) continue;
+      options.left_out.set(round);
+      if (run_failover(seed, options).failure == failure) {
+        shorter = true;
+      } else {
+        options.left_out.reset(round);
+      }
+    }
+  }
+  options.tell = true;
+  const auto verdict = run_failover(seed, options);
+  return fmt::format("\n    {}", fmt::join(verdict.story, "\n    "));
 }
 
 }  // namespace understudy::sim

@@ -7,6 +7,7 @@
 // be part of the history of whatever is shown next.
 #pragma once
 
+#include <bitset>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "coverage.hpp"
 #include "failover/guest_role.hpp"
 
 namespace understudy::sim {
@@ -129,6 +131,7 @@ class World {
   int failing_promotions{};  ///< of four
 
   // What has happened.
+  Coverage coverage;
   std::uint64_t steps{};
   std::uint64_t promotions{};
   std::uint64_t switchovers{};
@@ -175,14 +178,29 @@ class World {
   Point handed_over_;  ///< where the last hand-over paused the guest
 };
 
-/// A story of faults and commands, and what was violated; empty: nothing.
+/// A story of faults and commands, in rounds that a seed chooses, each by itself.
+inline constexpr int story_rounds = 40;
+using Rounds = std::bitset<story_rounds>;
+
+/// What was violated; empty: nothing.
 struct FailoverVerdict {
   std::string failure;
+  std::vector<std::string> story;  ///< what was done in each round, if it was asked for
+  Coverage coverage;
   std::uint64_t steps{};
   std::uint64_t promotions{};
   std::uint64_t switchovers{};
   std::uint64_t protections{};
 };
-[[nodiscard]] FailoverVerdict run_failover(std::uint64_t seed, Mutant mutant = Mutant::none);
+
+struct StoryOptions {
+  Mutant mutant{Mutant::none};
+  Rounds left_out{};
+  bool tell{};
+};
+[[nodiscard]] FailoverVerdict run_failover(std::uint64_t seed, const StoryOptions& options = {});
+
+/// The same failure with as few rounds as it needs, told. `seed` must fail.
+[[nodiscard]] std::string minimised_failover(std::uint64_t seed, Mutant mutant = Mutant::none);
 
 }  // namespace understudy::sim

@@ -1,6 +1,8 @@
 // Some thousands of seeds; failover_sim runs as many as one likes.
 #include "failover_world.hpp"
 
+#include <algorithm>
+
 #include <catch2/catch.hpp>
 
 using namespace understudy;
@@ -28,7 +30,16 @@ TEST_CASE("the checkers find each mutant") {
     const auto mutant = static_cast<sim::Mutant>(number);
     INFO(sim::name_of(mutant));
     std::uint64_t seed = 1;
-    while (seed <= seeds_for_a_mutant && sim::run_failover(seed, mutant).failure.empty()) ++seed;
+    while (seed <= seeds_for_a_mutant &&
+           sim::run_failover(seed, {.mutant = mutant}).failure.empty())
+      ++seed;
     CHECK(seed <= seeds_for_a_mutant);
   }
+}
+
+TEST_CASE("a failing story is told with what it needs and no more") {
+  const auto told = sim::minimised_failover(1, sim::Mutant::shows_without_quorum);
+  INFO(told);
+  CHECK(std::ranges::count(told, '\n') >= 1);
+  CHECK(std::ranges::count(told, '\n') < sim::story_rounds / 2);
 }

@@ -23,8 +23,9 @@ int main(int argc, char** argv) {
     return verdict.failure;
   };
   return sim::run_seeds(
-      argc, argv, "Simulates a primary and a backup over a bad network, seed by seed", one, [&] {
-        return fmt::format("{} packets, {} connections, {} epochs; {} sessions given up",
-                           sum.packets, sum.connections, sum.epochs, given_up);
-      });
+      argc, argv, "Simulates a primary and a backup over a bad network, seed by seed",
+      {.one = one, .minimised = sim::minimised_replication, .summary = [&] {
+         return fmt::format("{} packets, {} connections, {} epochs; {} sessions given up",
+                            sum.packets, sum.connections, sum.epochs, given_up);
+       }});
 }

@@ -87,7 +87,7 @@ class Greeter final : public LinkEvents {
 
 class World final : public LinkEvents {
  public:
-  explicit World(std::uint64_t seed) : random_{seed} { choose(); }
+  World(std::uint64_t seed, const Spared& spared) : random_{seed} { choose(spared); }
 
   Verdict run() {
     Verdict verdict;
@@ -121,17 +121,23 @@ class World final : public LinkEvents {
   std::uint64_t roll(std::uint64_t sides) { return random_() % sides; }
   [[nodiscard]] TimePoint at() const { return network_.at(); }
 
-  void choose() {
+  void choose(const Spared& spared) {
     faults_ = {.lost = roll(3) == 0 ? 0 : roll(301),
                .repeated = roll(2) == 0 ? 0 : roll(100),
                .late = roll(2) == 0 ? 0 : roll(300),
                .damaged = roll(2) == 0 ? 0 : roll(100),
                .no_buffer = roll(3) == 0 ? roll(200) : 0};
+    if (spared.loss) faults_.lost = 0;
+    if (spared.repetition) faults_.repeated = 0;
+    if (spared.reordering) faults_.late = 0;
+    if (spared.damage) faults_.damaged = 0;
+    if (spared.no_buffers) faults_.no_buffer = 0;
     network_.set_faults(faults_);
-    if (roll(2) == 0) security_ = toy_security("a secret");
+    if (roll(2) == 0 && !spared.security) security_ = toy_security("a secret");
     write_gap_ = microseconds{500 + roll(200'000)};
     longest_ = 1 + roll(roll(4) == 0 ? 6000 : 600);
     flaps_ = roll(3);
+    if (spared.flaps) flaps_ = 0;
     calm_at_ = at() + microseconds{roll(std::chrono::microseconds{calm_after}.count())};
     next_write_ = next_tick_ = next_flap_ = at();
   }
@@ -410,8 +416,27 @@ void Greeter::on_down(Error reason) {
 
 }  // namespace
 
-Verdict run_replication(std::uint64_t seed) {
-  return World{seed}.run();
+Verdict run_replication(std::uint64_t seed, const Spared& spared) {
+  return World{seed, spared}.run();
+}
+
+std::string minimised_replication(std::uint64_t seed) {
+  constexpr std::array kinds{std::pair{&Spared::loss, "loss"},
+                             std::pair{&Spared::repetition, "repetition"},
+                             std::pair{&Spared::reordering, "reordering"},
+                             std::pair{&Spared::damage, "damage"},
+                             std::pair{&Spared::no_buffers, "want of buffers"},
+                             std::pair{&Spared::flaps, "silence and restarts"},
+                             std::pair{&Spared::security, "encryption"}};
+  Spared spared;
+  std::string needs;
+  for (const auto& [kind, name] : kinds) {
+    spared.*kind = true;
+    if (!run_replication(seed, spared).failure.empty()) continue;
+    spared.*kind = false;
+    needs += fmt::format("{}{}", needs.empty() ? "" : ", ", name);
+  }
+  return "; it needs " + (needs.empty() ? "nothing but the seed" : needs);
 }
 
 }  // namespace understudy::sim

@@ -21,6 +21,19 @@ struct Verdict {
   bool given_up{};  ///< the network was away for so long that the session ended, as it should
 };
 
-[[nodiscard]] Verdict run_replication(std::uint64_t seed);
+/// Kinds of misfortune that a seed is spared: to find those that a failure needs.
+struct Spared {
+  bool loss{};
+  bool repetition{};
+  bool reordering{};
+  bool damage{};
+  bool no_buffers{};
+  bool flaps{};
+  bool security{};
+};
+[[nodiscard]] Verdict run_replication(std::uint64_t seed, const Spared& spared = {});
+
+/// What a failing seed must meet to fail.
+[[nodiscard]] std::string minimised_replication(std::uint64_t seed);
 
 }  // namespace understudy::sim

@@ -18,6 +18,8 @@
 namespace understudy::sim {
 namespace {
 
+constexpr std::uint64_t told_failures = 5;  // the others are only named
+
 thread_local std::uint64_t current_seed = 0;
 
 /// A broken invariant stops the process: it must not take the seed along.
@@ -37,9 +39,7 @@ void name_seed(int signal) {
 
 }  // namespace
 
-int run_seeds(int argc, char** argv, const std::string& about,
-              const std::function<std::string(std::uint64_t seed)>& one,
-              const std::function<std::string()>& summary) {
+int run_seeds(int argc, char** argv, const std::string& about, const Simulation& simulation) {
   CLI::App app{about};
   std::uint64_t only = 0;
   std::uint64_t first = 1;
@@ -66,18 +66,18 @@ int run_seeds(int argc, char** argv, const std::string& about,
     threads.emplace_back([&] {
       for (auto seed = next++; seed < first + seeds; seed = next++) {
         current_seed = seed;
-        const auto failure = one(seed);
+        const auto failure = simulation.one(seed);
         if (failure.empty()) continue;
-        ++failed;
-        fmt::print("seed {}: {}\n", seed, failure);
+        const bool enough = ++failed > told_failures;
+        fmt::print("seed {}: {}{}\n", seed, failure, enough ? "" : simulation.minimised(seed));
         std::fflush(stdout);
       }
     });
   }
   for (auto& thread : threads) thread.join();
   const std::chrono::duration<double> took = now() - begun;
-  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/s; {}; {} failed\n", seeds, took.count(),
-             static_cast<double>(seeds) / took.count(), summary(), failed.load());
+  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/s; {} failed; {}\n", seeds, took.count(),
+             static_cast<double>(seeds) / took.count(), failed.load(), simulation.summary());
   return failed == 0 ? 0 : 1;
 }
 

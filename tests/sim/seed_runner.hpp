@@ -7,10 +7,17 @@
 
 namespace understudy::sim {
 
-/// `one` runs a seed, on any of several threads at once, and returns what went wrong (empty:
-/// nothing); `summary` says at the end what has happened in all. Returns the exit status.
+struct Simulation {
+  /// Runs a seed, on any of several threads at once; returns what went wrong (empty: nothing).
+  std::function<std::string(std::uint64_t seed)> one;
+  /// The least that still makes a failing seed fail.
+  std::function<std::string(std::uint64_t seed)> minimised;
+  /// What has happened in all.
+  std::function<std::string()> summary;
+};
+
+/// Returns the exit status.
 [[nodiscard]] int run_seeds(int argc, char** argv, const std::string& about,
-                            const std::function<std::string(std::uint64_t seed)>& one,
-                            const std::function<std::string()>& summary);
+                            const Simulation& simulation);
 
 }  // namespace understudy::sim

@@ -1,0 +1,29 @@
+// What the machines have been through in a simulation: which changes of the record were proposed,
+// and which actions ordered. What never came up was not tested.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "failover/guest_role.hpp"
+
+namespace understudy::sim {
+
+class Coverage {
+ public:
+  void ordered(const failover::Action& action) { ++actions_.at(action.index()); }
+  /// False: no machine may propose that.
+  [[nodiscard]] bool proposed(const failover::Record& from, const failover::Record& to);
+  Coverage& operator+=(const Coverage& other);
+
+  /// How much of what there is came up; what did not, and what came up least.
+  [[nodiscard]] std::string text() const;
+
+ private:
+  std::array<std::uint64_t, std::variant_size_v<failover::Action>> actions_{};
+  std::array<std::uint64_t, 8> changes_{};
+};
+
+}  // namespace understudy::sim
