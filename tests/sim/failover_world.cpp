@@ -248,6 +248,12 @@ bool World::precedes(Point earlier, Point later) const {
   return earlier.count <= later.count;
 }
 
+bool World::knows_newest(int i) const {
+  const auto term = [](const Host& host) { return host.book->decided(guest_name).term; };
+  const auto& own = hosts[static_cast<std::size_t>(i)];
+  return std::ranges::all_of(hosts, [&](const Host& host) { return term(host) <= term(own); });
+}
+
 void World::release(const Host& host, int count) {
   const Point now{host.guest.line, count};
   if (precedes(shown_, now)) {
@@ -314,10 +320,10 @@ void World::promote(int i, Output output) {
     host.replica.reset();
     return host.role->promoted(fail(ErrorKind::io, "QEMU refuses"));
   }
-  // What is held until it is alone may be thrown away: `release` looks at what is shown of it.
   if (output == Output::open && !precedes(shown_, *host.replica))
     violation = "the promoted replica is behind what the outside has seen";
-  if (output == Output::holding && *host.replica != handed_over_)
+  // One that has not heard of a newer record will throw its guest away unseen.
+  if (output == Output::holding && knows_newest(i) && handed_over_ && *host.replica != handed_over_)
     violation = "the switchover has lost something";
   ++(output == Output::holding ? switchovers : promotions);
   host.runs = true;
@@ -356,6 +362,7 @@ void World::wait_for_commit(int i) {
     return;
   }
   host.suspended = false;
+  handed_over_.reset();
   host.role->handed_over(fail(ErrorKind::timed_out, "the backup does not answer"));
 }
 
@@ -398,7 +405,10 @@ void World::perform(int i, const act::Suspend& /*action*/) {
 }
 
 void World::perform(int i, const act::Resume& /*action*/) {
-  at(i).engine.emplace_back([this, i] { at(i).suspended = false; });
+  at(i).engine.emplace_back([this, i] {
+    at(i).suspended = false;
+    handed_over_.reset();  // the decision had not been heard of in time: the guest runs on
+  });
 }
 
 void World::perform(int i, const act::SetOutput& action) {

@@ -147,6 +147,7 @@ class World {
   [[nodiscard]] bool connected(int i, int j) const;
   [[nodiscard]] bool link_works();
   [[nodiscard]] bool precedes(Point earlier, Point later) const;
+  [[nodiscard]] bool knows_newest(int i) const;
   void decide(int i);
   void send(int i, const RecordBook::Messages& messages);
   void hear_of_ring(int i);
@@ -174,8 +175,8 @@ class World {
 
   std::uint64_t sequence_{};
   std::vector<Line> lines_{{{}, true}};
-  Point shown_;        ///< the newest that the outside has seen
-  Point handed_over_;  ///< where the last hand-over paused the guest
+  Point shown_;                       ///< the newest that the outside has seen
+  std::optional<Point> handed_over_;  ///< where the last hand-over paused the guest
 };
 
 /// A story of faults and commands, in rounds that a seed chooses, each by itself.

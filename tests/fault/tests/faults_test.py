@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "lab")]
 
-from faults import KINDS, MORTAL, PAIRS, Draw  # noqa: E402
+from faults import KINDS, MORTAL, PAIRS, Draw, known  # noqa: E402
 
 
 def rounds(seed: int, count: int = 300, **options):
@@ -35,6 +35,12 @@ class DrawTest(unittest.TestCase):
     def test_only_means_only(self):
         chosen = rounds(4, only=["kill"])
         self.assertEqual({(one.first.kind, one.second) for one in chosen}, {("kill", None)})
+        self.assertEqual({str(one.first) for one in rounds(4, only=["kill:active"])}, {"kill active"})
+        self.assertEqual({one.hold for one in rounds(4, hold=3.0)}, {3.0})
+
+    def test_what_can_be_named(self):
+        self.assertTrue(known("kill") and known("kill:witness") and known("saturate"))
+        self.assertFalse(known("explode") or known("kill:client") or known("slow:witness"))
 
 
 if __name__ == "__main__":
