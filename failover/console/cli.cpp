@@ -1,14 +1,17 @@
 #include "failover/console/cli.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <ostream>
+#include <span>
 #include <thread>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include "config/clock.hpp"
+#include "failover/console/completion.hpp"
 #include "failover/console/progress_view.hpp"
 #include "failover/console/sla_view.hpp"
 #include "failover/console/status_json.hpp"
@@ -66,6 +69,24 @@ class Console {
     }
     out_ << (wish_.json ? sla_json(*sla) : sla_view(*sla, paint_));
     return wish_.html.empty() ? exit_done : write_page(sla_page(*sla));
+  }
+
+  /// A line for each word that may come next; nothing of what only an absent daemon knows.
+  int complete(const Completion& completion) {
+    for (const auto& word : completion.words) out_ << word << "\n";
+    control::Request request;
+    request.mutable_status();
+    const bool asks = completion.names == Completion::Names::guests ||
+                      completion.names == Completion::Names::hosts;
+    const auto reply = asks ? ControlClient::call(wish_.socket, request, {}) : control::Reply{};
+    if (!reply) return exit_done;
+    const auto& status = reply->status();
+    if (completion.names == Completion::Names::guests) {
+      for (const auto& guest : status.guest()) out_ << guest.name() << "\n";
+    } else {
+      for (const auto& member : status.quorum().member()) out_ << member.name() << "\n";
+    }
+    return exit_done;
   }
 
   int command(const control::Request& request) {
@@ -189,6 +210,7 @@ void describe(CLI::App& app, Wish& wish) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", "understudy " UNDERSTUDY_VERSION);
+  app.set_help_all_flag("--help-all", "Print the help of every command");
   app.add_option("--socket", wish.socket, "the daemon's control socket")
       ->envname("UNDERSTUDY_SOCKET")
       ->capture_default_str()
@@ -216,6 +238,7 @@ void describe(CLI::App& app, Wish& wish) {
   link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
       ->add_option("HOST", wish.host, "the other host")
       ->required();
+  app.add_subcommand("completion", "Print what makes bash and zsh complete these commands");
   app.footer(
       "Exit status: 0 done; 1 refused, or the replica differs; 2 wrong usage; 3 the daemon is not "
       "reachable.");
@@ -228,6 +251,14 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   CLI::App app{"Understudy keeps a running copy of virtual machines on a second host."};
   Wish wish;
   describe(app, wish);
+  // What the shell asks while a line is being typed: the words behind "--" need not make sense yet.
+  if (arguments.size() > 1 && arguments.front() == "complete" && arguments[1] == "--") {
+    const auto typed = std::span{arguments}.subspan(2);
+    const auto socket = std::ranges::find(typed, "--socket");
+    if (const char* named = std::getenv("UNDERSTUDY_SOCKET")) wish.socket = named;
+    if (typed.end() - socket > 1) wish.socket = *std::next(socket);
+    return Console{wish, out, err, terminal}.complete(complete(app, typed));
+  }
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
   try {
     app.parse(std::move(arguments));
@@ -236,6 +267,10 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   }
   Console console{wish, out, err, terminal};
   const auto command = app.get_subcommands().front()->get_name();
+  if (command == "completion") {
+    out << completion_script();
+    return exit_done;
+  }
   if (command == "status") return console.status();
   if (command == "sla") return console.sla();
   return console.command(request_for(command, wish));

@@ -12,6 +12,8 @@
 using namespace understudy;
 using namespace understudy::failover;
 using namespace understudy::failover::console;
+using Catch::Matchers::Contains;
+using Catch::Matchers::Equals;
 
 namespace {
 
@@ -49,7 +51,11 @@ class Daemon {
   static void answer(ControlCall& call) {
     control::Reply reply;
     switch (call.request().what_case()) {
-      case control::Request::kStatus: reply.mutable_status()->set_host("a"); break;
+      case control::Request::kStatus:
+        reply.mutable_status()->set_host("a");
+        reply.mutable_status()->add_guest()->set_name("pg");
+        reply.mutable_status()->mutable_quorum()->add_member()->set_name("b");
+        break;
       case control::Request::kVerify: {
         auto& block = *reply.mutable_verification()->add_block();
         block.set_name("pc.ram");
@@ -111,6 +117,25 @@ TEST_CASE("wrong usage is told so, and no daemon is asked") {
     CHECK(outcome.code == exit_usage);
     CHECK_FALSE(outcome.err.empty());
   }
+}
+
+TEST_CASE("a shell hears what may come next") {
+  const auto next = [](std::vector<std::string> typed) {
+    typed.insert(typed.begin(), {"complete", "--"});
+    const auto outcome = understudy_command(std::move(typed));
+    CHECK(outcome.code == exit_done);
+    return "\n" + outcome.out;
+  };
+  CHECK_THAT(next({""}), Contains("\nprotect\n") && Contains("\nstatus\n"));
+  CHECK_THAT(next({"link", ""}), Equals("\ntest\n"));
+  CHECK_THAT(next({"status", "--"}), Contains("\n--watch\n") && Contains("\n--socket\n"));
+  CHECK_THAT(next({"status", "--socket", "nowhere", ""}), Contains("\n--json\n"));
+
+  const Daemon daemon;
+  CHECK(next({"--socket", daemon.path(), "protect", ""}) == "\npg\n");
+  CHECK(next({"--socket", daemon.path(), "protect", "pg", "--backup", ""}) == "\nb\n");
+  CHECK(next({"--socket", "nowhere", "protect", ""}) == "\n");
+  CHECK_THAT(understudy_command({"completion"}).out, Contains("complete -o"));
 }
 
 TEST_CASE("no daemon is told with the remedy") {
