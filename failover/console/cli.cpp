@@ -124,6 +124,7 @@ class Console {
   }
 
   int show(const control::Reply& reply) {
+    if (wish_.json && reply.what_case() != control::Reply::kStatus) return show_json(reply);
     switch (reply.what_case()) {
       case control::Reply::kError: return refused(reply.error());
       case control::Reply::kDone: return show(reply.done());
@@ -147,14 +148,30 @@ class Console {
 
   int show(const control::Verification& verification) {
     out_ << verification_view(verification, paint_);
-    return identical(verification) ? exit_done : exit_refused;
+    return good(verification) ? exit_done : exit_refused;
   }
 
   int show(const control::LinkTest& test) {
     out_ << link_test_view(test, paint_);
-    const bool good = std::ranges::all_of(
+    return good(test) ? exit_done : exit_refused;
+  }
+
+  static bool good(const control::Verification& verification) { return identical(verification); }
+  static bool good(const control::LinkTest& test) {
+    return std::ranges::all_of(
         test.link(), [](const auto& link) { return link.failed().empty() || !link.configured(); });
-    return good ? exit_done : exit_refused;
+  }
+
+  /// The reply under its name in control.proto: {"done": {...}} or {"error": {...}}.
+  int show_json(const control::Reply& reply) {
+    out_ << json_text(reply, JsonLayout::pretty);
+    switch (reply.what_case()) {
+      case control::Reply::kDone: return exit_done;
+      case control::Reply::kVerification:
+        return good(reply.verification()) ? exit_done : exit_refused;
+      case control::Reply::kLinkTest: return good(reply.link_test()) ? exit_done : exit_refused;
+      default: return exit_refused;
+    }
   }
 
   int refused(const control::Error& error) {
@@ -215,8 +232,9 @@ void describe(CLI::App& app, Wish& wish) {
       ->envname("UNDERSTUDY_SOCKET")
       ->capture_default_str()
       ->type_name("PATH");
+  app.add_flag("--json", wish.json,
+               "print the answer as JSON, by the messages of failover/control.proto");
   auto* status = app.add_subcommand("status", "Show guests, replication and quorum");
-  status->add_flag("--json", wish.json, "print the whole status as JSON");
   status->add_flag("--watch", wish.watch, "again every second, until interrupted");
   auto* protect = add_guest_command(app, "protect", "Keep a standby of a guest on a backup", wish);
   protect->add_option("--backup", wish.backup, "the host that takes over")
@@ -231,7 +249,6 @@ void describe(CLI::App& app, Wish& wish) {
   add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
   auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
   sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");
-  sla->add_flag("--json", wish.json, "print it as JSON");
   sla->add_option("--html", wish.html, "write a report, too")->type_name("FILE");
   auto* link = app.add_subcommand("link", "Examine the path to another host");
   link->require_subcommand(1);

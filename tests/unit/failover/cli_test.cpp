@@ -119,6 +119,21 @@ TEST_CASE("wrong usage is told so, and no daemon is asked") {
   }
 }
 
+TEST_CASE("every answer can be had as JSON, a refusal too") {
+  const Daemon daemon;
+  const auto asked = [&](std::vector<std::string> words) {
+    words.insert(words.end(), {"--json", "--socket", daemon.path()});
+    return understudy_command(std::move(words));
+  };
+  CHECK_THAT(asked({"start", "pg"}).out, Contains(R"("message": "started pg")"));
+  const auto refused = asked({"protect", "pg", "--backup", "a"});
+  CHECK(refused.code == exit_refused);
+  CHECK_THAT(refused.out, Contains(R"("kind": "invalid")") && Contains("its own backup"));
+  CHECK_THAT(asked({"verify", "pg"}).out, Contains(R"("identical": true)"));
+  CHECK(asked({"verify", "other"}).code == exit_refused);
+  CHECK_THAT(asked({"link", "test", "b"}).out, Contains(R"("link": "tcp")"));
+}
+
 TEST_CASE("a shell hears what may come next") {
   const auto next = [](std::vector<std::string> typed) {
     typed.insert(typed.begin(), {"complete", "--"});
