@@ -181,7 +181,7 @@ class Runner:
         if self.results[-1].state != "passed":
             return
         self.step("integration (C++)", lambda: self._ctest("release", "integration"))
-        for name in ("pg", "pg-disk"):
+        for name in ("pg", "pg-two-disks", "maria"):
             self.step(f"guest {name}", lambda name=name: self._program(f"guest-{name}", [
                 sys.executable, "-B", str(TESTS / "lab/lab"), "guest", "build", name], GUEST_SECONDS))
         for path in sorted(TESTS.glob("integration/*_test.py")):

@@ -45,8 +45,8 @@ class Bench:
         self.files = guests.build("pg-disk", print)
 
     def pgbench(self) -> float:
-        story.run_pgbench(self.hosts, WARM_UP_SECONDS, self.directory)
-        run = story.run_pgbench(self.hosts, self.seconds, self.directory)
+        self.hosts.run_load(WARM_UP_SECONDS, self.directory)
+        run = self.hosts.run_load(self.seconds, self.directory)
         if not run.finished or run.failed:
             raise story.StoryError(f"pgbench failed: {run.errors[:1]}")
         return run.tps

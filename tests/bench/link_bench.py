@@ -117,7 +117,7 @@ def measure_commits(options, progress: Progress) -> list[dict]:
                 with progress.step(f"a lab whose checkpoints travel over {link}"):
                     hosts.up(link=link, uplink="tap")
                     hosts.start_guest("a")
-                    story.run_pgbench(hosts, 3, Path(directory))  # fills the caches
+                    hosts.run_load(3, Path(directory))  # fills the caches
             for number in range(options.rounds):
                 # Who begins changes from round to round: the machine's speed drifts.
                 for link in LINKS if number % 2 == 0 else reversed(LINKS):
@@ -134,7 +134,7 @@ def measure_commits(options, progress: Progress) -> list[dict]:
 
 def commit_round(hosts: Hosts, seconds: int, directory: Path) -> dict:
     hosts.protect("a", "b")
-    tps = story.run_pgbench(hosts, seconds, directory).tps
+    tps = hosts.run_load(seconds, directory).tps
     guest = hosts.guest("a")
     hosts.order("a", "unprotect", GUEST)
     hosts.wait_state("a", "UNPROTECTED", 15)

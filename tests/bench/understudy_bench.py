@@ -51,10 +51,10 @@ def measure_pgbench(hosts: Hosts, options, directory: Path, progress: Progress) 
     def run(kind: str) -> None:
         number = len(rates[kind]) + 1
         with progress.step(f"pgbench {kind}, round {number}") as step:
-            rates[kind].append(story.run_pgbench(hosts, options.seconds, directory).tps)
+            rates[kind].append(hosts.run_load(options.seconds, directory).tps)
             step.note(f"{rates[kind][-1]:.1f} tps")
 
-    story.run_pgbench(hosts, 5, directory)  # fills the caches
+    hosts.run_load(5, directory)  # fills the caches
     run("unprotected")
     for _ in range(options.rounds):
         hosts.protect("a", "b")

@@ -11,8 +11,6 @@ from labkit.host import DAEMON
 from labkit.plan import DISK_IN_HOST
 from labkit.story import wait_for
 
-POWER_OFF = "copy (select 1) to program 'touch /run/postgresql/poweroff'"
-
 
 class DiskTest(LabCase):
     lab_options = {"guest_name": "pg-disk", "memory_mib": 512}
@@ -27,7 +25,7 @@ class DiskTest(LabCase):
 
     def power_off(self, host: str):
         """The guest ends by itself, its file systems clean."""
-        self.hosts.client(["/usr/lib/postgresql/15/bin/psql", "-q", "-c", POWER_OFF, story.DSN], 20)
+        self.hosts.database.power_off(self.hosts)
         self.hosts.wait_state(host, "STOPPED", 60)
 
     def test_1_images_that_do_not_fit_are_refused(self):

@@ -25,7 +25,8 @@ Whole lab
     up [--hosts N]                    hosts a, b, ... and the witness w (N in all, default 3), a client,
                                       three networks; returns when Corosync is quorate on every host
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
-       [--guest RECIPE]               pg, or pg-disk: with its root file system on a disk
+       [--guest RECIPE]               pg, or one with its root file system on a disk: pg-disk, pg-legacy (IDE,
+                                      e1000, VGA), pg-two-disks (virtio, and its log on SCSI), maria (SCSI)
        [--no-daemon]                  Corosync only, no understudyd
        [--link tcp|dpdk]              by what checkpoints travel (tcp)
        [--clear]                      no key: checkpoints travel in clear text
@@ -33,7 +34,7 @@ Whole lab
                                       build/release/bin
        [--memory MIB] [--interval MS] [--beacon MS] [--nic MODEL] [--uplink tap|dpdk]
                                       the guest: RAM (1024), longest epoch (25), interval of its UDP
-                                      beacon (5, 0 is off), network card (virtio-net-pci, e1000, rtl8139)
+                                      beacon (5, 0 is off), network card (the recipe's: virtio-net-pci, e1000, rtl8139)
                                       and what moves its packets (tap)
     down [--all]                      removes everything of it, also after a crash; --all: of every lab
     status [--json]                   hosts, processes, membership, cuts
@@ -98,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
             arg("--link", choices=LINKS, default="tcp"),
             arg("--bin", type=Path),
             arg("--memory", type=int, default=1024), arg("--interval", type=int, default=25),
-            arg("--beacon", type=int, default=5), arg("--nic", default="virtio-net-pci"),
+            arg("--beacon", type=int, default=5), arg("--nic"),
             arg("--uplink", choices=UPLINKS, default="tap"))
     command("down", arg("--all", action="store_true"))
     command("status", arg("--json", action="store_true"))
@@ -132,7 +133,8 @@ def do_up(lab: Lab, o) -> int:
     lab.up(hosts=o.hosts, guest_name=None if o.no_guest else o.guest, daemon=not o.no_daemon,
            binaries=o.bin, encrypted=not o.clear, link=o.link,
            **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
-                                     "beacon_ms": o.beacon, "nic": o.nic, "uplink": o.uplink}))
+                                     "beacon_ms": o.beacon, "uplink": o.uplink,
+                                     **({"nic": o.nic} if o.nic else {})}))
     return 0
 
 

@@ -1,17 +1,21 @@
-"""Builds the guests of tests/lab/guests into build/guests/NAME/{vmlinuz,initrd}, some with a disk.img.
+"""Builds the guests of tests/lab/guests into build/guests/NAME/{vmlinuz,initrd}, some with a disk.img and a
+disk1.img.
 
 Without a disk the root file system is the initrd: it lives in guest RAM. A recipe's file `uses` names
-others whose files it takes. The build runs in a mount and pid namespace of
+others whose files it takes; its `machine.json`, if any, says what is different from a pg on virtio: see
+Machine. The build runs in a mount and pid namespace of
 its own, so an interrupted one leaves neither mounts nor processes, and is kept as long as the digest of
 its recipe stays the same.
 """
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from .plan import LabError
@@ -21,8 +25,32 @@ GUESTS = Path(__file__).resolve().parents[3] / "build/guests"
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "lz4": "lz4", "mke2fs": "e2fsprogs"}
 
 
+@dataclass(frozen=True)
+class Machine:
+    """A recipe's machine.json: what the guest's files are to run on."""
+
+    image: str = ""  # the recipe whose files it takes, or that its build begins with; "": none
+    database: str = "postgresql"
+    disk_models: tuple[str, ...] = ("virtio-blk-pci",)
+    nic: str = "virtio-net-pci"
+    display: str = "NONE"
+    boot_words: str = ""  # added to the kernel's command line
+
+
 def names() -> list[str]:
-    return sorted(path.name for path in RECIPES.iterdir() if (path / "build").exists())
+    return sorted(path.name for path in RECIPES.iterdir())
+
+
+def machine(name: str) -> Machine:
+    if name not in names():
+        raise LabError(f"no guest {name!r}: there is {', '.join(names())}")
+    file = RECIPES / name / "machine.json"
+    return Machine(**json.loads(file.read_text())) if file.exists() else Machine()
+
+
+def images(files: Path) -> list[Path]:
+    """The images of the guest's disks, among what `build` returned."""
+    return [path for path in (files / "disk.img", files / "disk1.img") if path.exists()]
 
 
 def digest(recipe: Path) -> str:
@@ -40,11 +68,13 @@ def digest(recipe: Path) -> str:
 def build(name: str, say=lambda _: None, force: bool = False) -> Path:
     """The directory with the guest's files, built now if the recipe has changed."""
     recipe = RECIPES / name
+    image = machine(name).image
+    base = build(image, say, force) if image else None
     if not (recipe / "build").exists():
-        raise LabError(f"no guest {name!r}: there is {', '.join(names())}")
+        return base
     target = GUESTS / name
     stamp = target / "recipe"
-    wanted = digest(recipe)
+    wanted = digest(recipe) + (digest(RECIPES / image) if image else "")
     if not force and stamp.exists() and stamp.read_text() == wanted:
         return target
     missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
@@ -60,7 +90,7 @@ def build(name: str, say=lambda _: None, force: bool = False) -> Path:
         say(f"guest {name}: building (a minute or so, once)")
         # Built beside the old one and moved in place when whole.
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=GUESTS) as work:
-            _run_recipe(recipe, Path(work), say)
+            _run_recipe(recipe, Path(work), base, say)
             fresh = Path(work) / "out"
             (fresh / "recipe").write_text(wanted)
             shutil.rmtree(target, ignore_errors=True)
@@ -70,12 +100,13 @@ def build(name: str, say=lambda _: None, force: bool = False) -> Path:
     return target
 
 
-def _run_recipe(recipe: Path, work: Path, say) -> None:
-    """Runs the recipe's `build OUT SCRATCH`; lines beginning with "== " are its progress."""
+def _run_recipe(recipe: Path, work: Path, base: Path | None, say) -> None:
+    """Runs the recipe's `build OUT SCRATCH [BASE]`; lines beginning with "== " are its progress."""
     (work / "out").mkdir()
     log = GUESTS / f"{recipe.name}.log"
     command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc",
-               "--kill-child", str(recipe / "build"), str(work / "out"), str(work / "scratch")]
+               "--kill-child", str(recipe / "build"), str(work / "out"), str(work / "scratch"),
+               *([str(base)] if base else [])]
     with open(log, "w") as out, subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", cwd="/") as process:

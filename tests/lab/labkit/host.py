@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import membership, namespaces
-from .plan import CONFIG_IN_HOST, DISK_IN_HOST, WITNESS, LabError, Plan
+from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan, disk_in_host
 from .shell import interruption, wait_until
 
 # Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
@@ -55,21 +55,27 @@ class Host:
             key = self.directory / "lab/replication.key"
             key.touch(mode=0o600)
             key.write_bytes(bytes.fromhex(self.plan.key))
-        if self.plan.guest and self.plan.guest.disk and self.name != WITNESS:
-            self._prepare_disk(Path(self.plan.guest.disk))
+        if self.plan.guest and self.name != WITNESS:
+            for image, disk in zip(self.plan.guest.disks, self.disks):
+                self._prepare_disk(Path(image), disk)
         os.mkfifo(self.directory / "lab/requests")
 
-    def _prepare_disk(self, image: Path) -> None:
+    def _prepare_disk(self, image: Path, disk: Path) -> None:
         if self.name == self.plan.hosts[0]:
-            subprocess.run(["cp", "--sparse=always", str(image), str(self.disk)], check=True)
+            subprocess.run(["cp", "--sparse=always", str(image), str(disk)], check=True)
         else:
-            with open(self.disk, "wb") as empty:
+            with open(disk, "wb") as empty:
                 empty.truncate(image.stat().st_size)
 
     @property
+    def disks(self) -> list[Path]:
+        """The guest's disk images on this host, as seen from outside."""
+        return [self.directory / "lib" / Path(disk_in_host(i)).relative_to("/var/lib")
+                for i in range(len(self.plan.guest.disks))]
+
+    @property
     def disk(self) -> Path:
-        """The guest's disk image on this host, as seen from outside."""
-        return self.directory / "lib" / Path(DISK_IN_HOST).relative_to("/var/lib")
+        return self.disks[0]
 
     def boot(self) -> None:
         """Process 1 runs and the host has its file system; no service yet."""

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import status
+from .database import DATABASES
 from .host import DAEMON
 from .lab import Lab, quiet
 from .plan import LabError
-from .story import PYTHON, StoryError, postgres_answers, wait_for
+from .story import PYTHON, Background, LoadRun, StoryError, wait_for
 
 GUEST = "pg"
 CALL_SECONDS = 150  # more than the daemon allows itself for any command
@@ -35,6 +36,11 @@ class Hosts:
 
     def __init__(self, name: str, say=quiet):
         self.lab = Lab(name, say)
+
+    @property
+    def database(self):
+        """What the lab's guest has."""
+        return DATABASES[self.lab.plan.guest.database]
 
     # --- the lab itself
 
@@ -118,9 +124,18 @@ class Hosts:
     # --- steps that many stories share
 
     def start_guest(self, host: str = "a", name: str = GUEST):
-        """Until PostgreSQL answers the client."""
+        """Until its database answers the client."""
         self.order(host, "start", name)
-        wait_for("PostgreSQL at the client", lambda: postgres_answers(self), BOOT_SECONDS, 0.2)
+        self.wait_database()
+
+    def wait_database(self):
+        wait_for(f"{self.database.name} at the client", lambda: self.database.answers(self),
+                 BOOT_SECONDS, 0.2)
+
+    def run_load(self, seconds: int, directory: Path) -> LoadRun:
+        """The database's own benchmark from start to end, with 8 clients."""
+        with Background(self, self.database.load_command(seconds), directory / "load.log") as process:
+            return self.database.parse_load(process.wait(seconds + 30))
 
     def protect(self, host: str = "a", backup: str = "b", name: str = GUEST) -> dict:
         self.order(host, "protect", name, "--backup", backup, timeout=PROTECT_SECONDS)

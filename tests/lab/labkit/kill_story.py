@@ -61,11 +61,11 @@ def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, 
 def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, survivor: str,
                step):
     """The part with clients at work; the ledger's process has ended when this returns."""
-    pgbench_seconds = int(delay + AFTERMATH_SECONDS + 3)
+    load_seconds = int(delay + AFTERMATH_SECONDS + 3)
     with story.LedgerProcess(hosts, directory) as ledger, \
-            story.Background(hosts, story.pgbench_command(pgbench_seconds),
-                             directory / "pgbench-kill.log") as bench:
-        with step(f"ledger and pgbench at work, {delay:.2f} s"):
+            story.Background(hosts, hosts.database.load_command(load_seconds),
+                             directory / "load-kill.log") as load:
+        with step(f"ledger and load at work, {delay:.2f} s"):
             ledger.wait_acks(1, 10)
             result.epochs = hosts.guest("a").get("epoch", 0)
             time.sleep(delay)
@@ -73,10 +73,10 @@ def under_load(hosts, directory: Path, delay: float, result: KillResult, strike,
             with step("KILL HOST a"):
                 result.kill_ns = strike()
                 watch(hosts, survivor, ledger, result)
-            with step("the ledger and pgbench go on"):
+            with step("the ledger and the load go on"):
                 time.sleep(AFTERMATH_SECONDS)
                 verdict = ledger.stop()
-                run = story.parse_pgbench(bench.wait(pgbench_seconds + 15))
+                run = hosts.database.parse_load(load.wait(load_seconds + 15))
         finally:
             result.acks = ledger.acks()
             result.ledger.acknowledged = len(result.acks)
@@ -98,11 +98,11 @@ def watch(hosts, survivor: str, ledger, result: KillResult):
     outage.first_reply = (first.realtime_ns - result.kill_ns) / 1e6
 
 
-def check_clients(result: KillResult, verdict: RunVerdict, run: story.Pgbench):
+def check_clients(result: KillResult, verdict: RunVerdict, run: story.LoadRun):
     result.check("same connection", verdict.same_backend and not verdict.failure,
                  verdict.failure or f"port {verdict.local_port}, server process"
                                     f" {verdict.backend_pid} from first row to last")
-    result.check("pgbench goes on", run.finished and not run.aborted and run.failed == 0,
+    result.check("load goes on", run.finished and not run.aborted and run.failed == 0,
                  run.errors[0] if run.errors else
                  f"{run.transactions} transactions across the kill, {run.failed} failed")
 
@@ -116,7 +116,7 @@ def check_table(hosts, ledger: story.LedgerProcess, result: KillResult):
                  "; ".join(table.examples) if not table.good else
                  f"{table.acknowledged} acknowledged, {table.lost} lost, {table.duplicated} twice,"
                  f" {table.unacknowledged} more on its way")
-    result.check("pg_amcheck", *story.amcheck(hosts))
+    result.check(hosts.database.checker, *hosts.database.check(hosts))
 
 
 def check_capture(capture: Path, ledger_port: int | None, result: KillResult):

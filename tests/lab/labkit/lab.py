@@ -86,11 +86,7 @@ class Lab:
                 raise LabError(f"lab {self.name!r} is up already, or its rest is: lab down")
             if guest_name is not None:
                 guest_name = guest_name or os.environ.get("UNDERSTUDY_GUEST", "pg")
-                files = guest.build(guest_name, self.say)
-                guest_settings.setdefault("uplink", os.environ.get("UNDERSTUDY_UPLINK", "tap"))
-                disk = files / "disk.img"
-                guest_plan = GuestPlan(kernel=str(files / "vmlinuz"), initrd=str(files / "initrd"),
-                                       disk=str(disk) if disk.exists() else "", **guest_settings)
+                guest_plan = self._guest_plan(guest_name, guest_settings)
             else:
                 guest_plan = None
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
@@ -104,6 +100,16 @@ class Lab:
             except BaseException:
                 self._remove()
                 raise
+
+    def _guest_plan(self, name: str, settings: dict) -> GuestPlan:
+        files = guest.build(name, self.say)
+        machine = guest.machine(name)
+        given = {"uplink": os.environ.get("UNDERSTUDY_UPLINK", "tap"), "nic": machine.nic,
+                 "display": machine.display, "boot_words": machine.boot_words,
+                 "database": machine.database, "disk_models": list(machine.disk_models)}
+        return GuestPlan(kernel=str(files / "vmlinuz"), initrd=str(files / "initrd"),
+                         disks=[str(image) for image in guest.images(files)],
+                         **{**given, **settings})
 
     def _build(self) -> None:
         plan = self.plan

@@ -1,7 +1,7 @@
 """The ledger: one TCP connection that inserts numbered rows and remembers every acknowledgement.
 
-It is the client that must not notice the death of a host. It opens one connection through libpq and
-never another; each row is a transaction of its own; each acknowledgement is written to a file, with
+It is the client that must not notice the death of a host. It opens one connection (through libpq, or
+pymysql) and never another; each row is a transaction of its own; each acknowledgement is written to a file, with
 its times, before the next row is sent. What the file says and the table lacks was lost.
 
 Runs as a process in the client's network namespace:
@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 TABLE = "ledger"
 CONNECT_SECONDS = 10
@@ -117,26 +118,59 @@ def compare(acks: list[Ack], rows: list[tuple[int, int]]) -> CheckVerdict:
                         len({pid for _, pid in rows}), examples)
 
 
-def connect(dsn: str):
-    import psycopg2  # here, so that the pure parts need no library
+class Postgres:
+    """What is PostgreSQL's own in the ledger. `connect` imports, so that the pure parts need no library."""
 
-    connection = psycopg2.connect(dsn, application_name="ledger", **PATIENT)
-    connection.autocommit = True
-    return connection
+    backend = "pg_backend_pid()"
+    # The table itself, not its index, is what counts.
+    rows = ("set enable_indexscan = off; set enable_indexonlyscan = off; set enable_bitmapscan = off;"
+            f" select number, backend from {TABLE}")
+
+    def connect(self, dsn: str):
+        import psycopg2
+
+        connection = psycopg2.connect(dsn, application_name="ledger", **PATIENT)
+        connection.autocommit = True
+        return connection
+
+    def descriptor(self, connection) -> int:
+        return connection.fileno()
 
 
-def local_port(connection) -> int:
+class Mysql:
+    """The same of MariaDB: `mysql://USER@ADDRESS/DATABASE`. A server thread is what its "backend" is."""
+
+    backend = "connection_id()"
+    rows = f"select number, backend from {TABLE} ignore index ({TABLE}_number)"
+
+    def connect(self, dsn: str):
+        import pymysql
+
+        where = urlsplit(dsn)
+        return pymysql.connect(host=where.hostname, user=where.username, database=where.path[1:],
+                               connect_timeout=CONNECT_SECONDS, autocommit=True)
+
+    def descriptor(self, connection) -> int:
+        return connection._sock.fileno()  # pymysql has no other word for it
+
+
+def dialect(dsn: str):
+    return Mysql() if dsn.startswith("mysql:") else Postgres()
+
+
+def local_port(descriptor: int) -> int:
     import socket
 
-    with socket.socket(fileno=os.dup(connection.fileno())) as alias:
+    with socket.socket(fileno=os.dup(descriptor)) as alias:
         return alias.getsockname()[1]
 
 
 class Ledger:
     """One run over one connection."""
 
-    def __init__(self, connection, acks_file: Path, count: int | None):
-        self.connection_ = connection
+    def __init__(self, dsn: str, acks_file: Path, count: int | None):
+        self.dialect_ = dialect(dsn)
+        self.connection_ = self.dialect_.connect(dsn)
         self.acks_file_ = acks_file
         self.count_ = count
         self.stop_ = False
@@ -145,28 +179,34 @@ class Ledger:
         self.stop_ = True
 
     def run(self) -> RunVerdict:
-        verdict = RunVerdict(0, 0, self.connection_.get_backend_pid(),
-                             local_port(self.connection_), False, "")
+        verdict = RunVerdict(0, 0, 0, self.local_port(), False, "")
         try:
             cursor = self.connection_.cursor()
+            verdict.backend_pid = self.backend(cursor)
             cursor.execute(f"drop table if exists {TABLE}")
             # No unique key: a row committed twice must be visible, not refused.
             cursor.execute(f"create table {TABLE} (number bigint, backend int)")
-            cursor.execute(f"create index on {TABLE} (number)")
+            cursor.execute(f"create index {TABLE}_number on {TABLE} (number)")
             self.insert_rows(cursor, verdict)
-            cursor.execute("select pg_backend_pid()")
-            verdict.same_backend = (cursor.fetchone()[0] == verdict.backend_pid
-                                    and local_port(self.connection_) == verdict.local_port)
+            verdict.same_backend = (self.backend(cursor) == verdict.backend_pid
+                                    and self.local_port() == verdict.local_port)
         except Exception as error:  # any end of the connection is the verdict, not a crash
             verdict.failure = f"{type(error).__name__}: {error}".strip()
         return verdict
+
+    def backend(self, cursor) -> int:
+        cursor.execute(f"select {self.dialect_.backend}")
+        return cursor.fetchone()[0]
+
+    def local_port(self) -> int:
+        return local_port(self.dialect_.descriptor(self.connection_))
 
     def insert_rows(self, cursor, verdict: RunVerdict):
         acks = os.open(self.acks_file_, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
         try:
             while not self.stop_ and verdict.sent != self.count_:
                 verdict.sent += 1
-                cursor.execute(f"insert into {TABLE} values (%s, pg_backend_pid())",
+                cursor.execute(f"insert into {TABLE} values (%s, {self.dialect_.backend})",
                                (verdict.sent,))
                 line = f"{verdict.sent} {time.monotonic_ns()} {time.time_ns()}\n"
                 os.write(acks, line.encode())
@@ -176,7 +216,7 @@ class Ledger:
 
 
 def run_command(options) -> int:
-    ledger = Ledger(connect(options.dsn), options.acks, options.count)
+    ledger = Ledger(options.dsn, options.acks, options.count)
     signal.signal(signal.SIGTERM, ledger.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the story, which then sends SIGTERM
     verdict = ledger.run()
@@ -185,11 +225,9 @@ def run_command(options) -> int:
 
 
 def check_command(options) -> int:
-    with connect(options.dsn) as connection, connection.cursor() as cursor:
-        # The table itself, not its index, is what counts.
-        cursor.execute("set enable_indexscan = off; set enable_indexonlyscan = off;"
-                       " set enable_bitmapscan = off")
-        cursor.execute(f"select number, backend from {TABLE}")
+    database = dialect(options.dsn)
+    with database.connect(options.dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(database.rows)
         verdict = compare(read_acks(options.acks), cursor.fetchall())
     options.verdict.write_text(json.dumps(asdict(verdict)))
     return 0 if verdict.good else 1

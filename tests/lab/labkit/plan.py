@@ -27,7 +27,12 @@ HOSTS_MIN, HOSTS_MAX = 3, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
 KEY_IN_HOST = "/run/lab/replication.key"
-DISK_IN_HOST = "/var/lib/understudy/pg.img"
+DISK_IN_HOST = "/var/lib/understudy/pg.img"  # the guest's first
+
+
+def disk_in_host(number: int) -> str:
+    return DISK_IN_HOST if number == 0 else DISK_IN_HOST.replace(".img", f"-{number}.img")
+
 
 NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 
@@ -56,8 +61,13 @@ class GuestPlan:
     name: str = "pg"
     kernel: str = ""
     initrd: str = ""
-    disk: str = ""  # image that the first host has of its disk; the others' are empty; "": no disk
-    disk_model: str = "virtio-blk-pci"
+    # Images that the first host has of its disks; the others' are empty.
+    disks: list[str] = field(default_factory=list)
+    disk_models: list[str] = field(default_factory=lambda: ["virtio-blk-pci"])
+    disk_settings: str = ""  # more of each disk's configuration
+    database: str = "postgresql"  # or mariadb
+    display: str = "NONE"
+    boot_words: str = ""
     memory_mib: int = 1024
     vcpus: int = 1
     nic: str = "virtio-net-pci"
@@ -72,7 +82,11 @@ class GuestPlan:
         # same on another host. The TSC must be calibrated at boot, which an emulated CPU on a busy
         # machine gets wrong by as much as a factor of three.
         return ("console=ttyS0 quiet edd=off nokaslr clocksource=hpet no_timer_check mitigations=off "
-                f"audit=0 beacon={self.beacon_ms}")
+                f"audit=0 beacon={self.beacon_ms} {self.boot_words}".rstrip())
+
+    def disk_lines(self) -> list[str]:
+        return [f'  disk {{ path: "{disk_in_host(i)}" model: "{model}" {self.disk_settings}}}'
+                for i, (_, model) in enumerate(zip(self.disks, self.disk_models))]
 
 
 @dataclass
@@ -149,8 +163,7 @@ class Plan:
                 f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
                 f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} '
                 f'backend: {guest.backend.upper()} }}',
-                *([f'  disk {{ path: "{DISK_IN_HOST}" model: "{guest.disk_model}" }}']
-                  if guest.disk else []),
+                *guest.disk_lines(), f"  display: {guest.display}",
                 f'  console_log: "/var/log/{guest.name}.console"',
                 f"  protection {{ interval_ms: {guest.interval_ms}"
                 + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "") + " }",

@@ -249,4 +249,4 @@ def protection(report: Report, style: Style) -> list[str]:
             f" {pause.get('p99', 0) / 1000:6.2f} ms",
             f"  commit latency  p50 {commit.get('p50', 0) / 1000:6.2f} ms   p99"
             f" {commit.get('p99', 0) / 1000:6.2f} ms", "",
-            style.strong("pgbench, 8 clients"), *throughput(report, style), ""]
+            style.strong("The database under load, 8 clients"), *throughput(report, style), ""]

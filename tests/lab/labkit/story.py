@@ -44,8 +44,8 @@ def wait_for(what: str, condition, seconds: float, every: float = 0.05):
 
 
 @dataclass
-class Pgbench:
-    """What pgbench printed."""
+class LoadRun:
+    """What pgbench (or sysbench: database.py) printed."""
 
     tps: float = 0.0
     latency_ms: float = 0.0
@@ -57,9 +57,9 @@ class Pgbench:
     errors: list[str] = field(default_factory=list)
 
 
-def parse_pgbench(text: str) -> Pgbench:
+def parse_pgbench(text: str) -> LoadRun:
     """Standard output and error together. `-P 1 --progress-timestamp` gives `seconds`."""
-    result = Pgbench()
+    result = LoadRun()
     for line in text.splitlines():
         if match := re.match(r"progress: ([\d.]+) s, ([\d.]+) tps", line):
             result.seconds.append((float(match[1]), float(match[2])))
@@ -118,12 +118,6 @@ class Background:
             self.process_.wait()
 
 
-def run_pgbench(hosts, seconds: int, directory: Path, clients: int = 8) -> Pgbench:
-    log = directory / "pgbench.log"
-    with Background(hosts, pgbench_command(seconds, clients), log) as process:
-        return parse_pgbench(process.wait(seconds + 30))
-
-
 # --- the ledger
 
 
@@ -142,7 +136,7 @@ class LedgerProcess:
 
     def command(self, verb: str, verdict: Path) -> list[str]:
         return ["env", f"PYTHONPATH={LAB_DIRECTORY}", PYTHON, "-m", "labkit.ledger", verb,
-                "--dsn", DSN, "--acks", str(self.acks_path), "--verdict", str(verdict)]
+                "--dsn", self.hosts_.database.dsn, "--acks", str(self.acks_path), "--verdict", str(verdict)]
 
     def __enter__(self):
         return self

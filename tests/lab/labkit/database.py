@@ -1,0 +1,92 @@
+"""The databases that the lab's guests have: how a client loads, checks and ends each of them."""
+
+import re
+
+from . import story
+from .plan import GUEST_ADDRESS
+
+SYSBENCH_ROWS = 10000  # guests/maria/files/prepare.sql
+CLIENT_SECONDS = 20
+CHECK_SECONDS = 120
+# In the client's network; the words are printed by a Python of Debian's with Debian's pymysql.
+MYSQL = f"""
+import sys, pymysql
+connection = pymysql.connect(host="{GUEST_ADDRESS}", user="root", database="bench", connect_timeout=2)
+cursor = connection.cursor()
+cursor.execute(sys.argv[1])
+for row in cursor.fetchall():
+    print(*row, sep="\\t")
+"""
+
+
+class Postgres:
+    name = "PostgreSQL"
+    checker = "pg_amcheck"
+    dsn = story.DSN
+
+    def answers(self, hosts) -> bool:
+        return story.postgres_answers(hosts)
+
+    def load_command(self, seconds: int, clients: int = 8) -> list[str]:
+        return story.pgbench_command(seconds, clients)
+
+    def parse_load(self, text: str) -> story.LoadRun:
+        return story.parse_pgbench(text)
+
+    def check(self, hosts) -> tuple[bool, str]:
+        return story.amcheck(hosts)
+
+    def power_off(self, hosts):
+        """The guest ends by itself soon, its file systems clean (guests/pg-disk/files/poweroff)."""
+        hosts.client(["/usr/lib/postgresql/15/bin/psql", "-q", "-c",
+                      "copy (select 1) to program 'touch /run/poweroff/now'", self.dsn], CLIENT_SECONDS)
+
+
+class Mariadb:
+    name = "MariaDB"
+    checker = "CHECK TABLE EXTENDED"
+    dsn = f"mysql://root@{GUEST_ADDRESS}/bench"
+
+    def query(self, hosts, sql: str, seconds: float = CLIENT_SECONDS):
+        return hosts.client([story.PYTHON, "-c", MYSQL, sql], seconds)
+
+    def answers(self, hosts) -> bool:
+        return self.query(hosts, "select 1").returncode == 0
+
+    def load_command(self, seconds: int, clients: int = 8) -> list[str]:
+        return ["sysbench", "oltp_write_only", "--db-driver=mysql", f"--mysql-host={GUEST_ADDRESS}",
+                "--mysql-user=root", "--mysql-db=bench", "--tables=1", f"--table-size={SYSBENCH_ROWS}",
+                f"--threads={clients}", f"--time={seconds}", "--report-interval=1", "run"]
+
+    def parse_load(self, text: str) -> story.LoadRun:
+        return parse_sysbench(text)
+
+    def check(self, hosts) -> tuple[bool, str]:
+        """Every table of the database; good, and what it said."""
+        done = self.query(hosts, "check table sbtest1, ledger extended", CHECK_SECONDS)
+        said = (done.stdout + done.stderr).strip().splitlines()
+        good = done.returncode == 0 and len(said) == 2 and all(line.endswith("\tOK") for line in said)
+        return good, "every table" if good else (said or ["failed"])[-1]
+
+    def power_off(self, hosts):
+        self.query(hosts, "select 1 into outfile '/run/poweroff/now'")
+
+
+def parse_sysbench(text: str) -> story.LoadRun:
+    """A transaction that a deadlock ended is retried by sysbench and does not count as failed."""
+    result = story.LoadRun()
+    for line in text.splitlines():
+        if match := re.search(r"transactions: +(\d+) +\(([\d.]+) per sec", line):
+            result.transactions, result.tps = int(match[1]), float(match[2])
+            result.finished = True
+        elif match := re.match(r" +avg: +([\d.]+)", line):
+            result.latency_ms = float(match[1])
+        elif match := re.search(r"reconnects: +(\d+)", line):
+            result.failed = int(match[1])
+        elif line.startswith("FATAL"):
+            result.aborted = True
+            result.errors.append(line)
+    return result
+
+
+DATABASES = {"postgresql": Postgres(), "mariadb": Mariadb()}
