@@ -3,25 +3,16 @@
 import time
 import unittest
 
-from lab_case import LabCase, wait_for
+from lab_case import LabCase
 
 from labkit import output_commit, pcap, story
 
 PROMOTION_SECONDS = 20
-PROTECTED_SECONDS = 90
 FROZEN_SECONDS = 10
 
 
 class HealingTest(LabCase):
     protected = True
-
-    def wait_protected(self, active: str, backup: str) -> dict:
-        def protected():
-            seen = self.guest(active)
-            return seen if (seen.get("state"), seen.get("active_host"), seen.get("backup_host")) == \
-                ("PROTECTED", active, backup) else None
-
-        return wait_for(f"{active} to protect its guest to {backup} by itself", protected, PROTECTED_SECONDS)
 
     def wait_taken_over(self, host: str, since_ns: int, ledger: story.LedgerProcess):
         promoted = self.hosts.wait_promotion(host, since_ns, PROMOTION_SECONDS)
@@ -44,7 +35,7 @@ class HealingTest(LabCase):
             self.wait_taken_over("b", frozen.realtime_ns, ledger)
             time.sleep(max(0.0, FROZEN_SECONDS - (time.time_ns() - frozen.realtime_ns) / 1e9))
             self.hosts.lab.thaw("a")
-            self.wait_protected("b", "a")
+            self.hosts.wait_protected("b", "a")
             ledger.wait_ack_after(time.time_ns(), 10)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
@@ -58,8 +49,7 @@ class HealingTest(LabCase):
             self.wait_taken_over("a", self.hosts.kill("b"), ledger)
             alone = self.guest("a")
             self.assertEqual([one["host"] for one in alone.get("candidate", [])], ["b"], alone)
-            self.hosts.lab.start("b")
-            self.wait_protected("a", "b")
+            self.hosts.heal("b", "a")
             self.assert_epochs_advance("a")
             self.wait_taken_over("b", self.hosts.kill("a"), ledger)
             time.sleep(1)

@@ -151,6 +151,20 @@ class Hosts:
 
         return wait_for(f"{name} promoted on {host}", promoted, seconds)
 
+    def wait_protected(self, active: str, backup: str, name: str = GUEST) -> dict:
+        """The guest once `active` protects it to `backup`, by itself."""
+        def protected():
+            seen = self.guest(active, name)
+            return seen if (seen.get("state"), seen.get("active_host"), seen.get("backup_host")) == \
+                ("PROTECTED", active, backup) else None
+
+        return wait_for(f"{active} to protect {name} to {backup} by itself", protected, PROTECT_SECONDS)
+
+    def heal(self, dead: str, survivor: str, name: str = GUEST) -> dict:
+        """The dead host comes back and becomes the survivor's backup."""
+        self.lab.start(dead)
+        return self.wait_protected(survivor, dead, name)
+
     def bring_back(self, host: str = "a", survivor: str = "b", name: str = GUEST):
         """After the host's death: the guest stopped where it runs now, a fresh host, no guest."""
         if self.guest(survivor, name).get("active_host") == survivor:

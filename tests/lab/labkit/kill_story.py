@@ -39,17 +39,18 @@ def step_quietly(_: str):
     return nullcontext()
 
 
-def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, survivor: str = "b",
-         step=step_quietly):
-    """`strike()` kills and returns the moment before (realtime ns); default: host a dies.
+def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, victim: str = "a",
+         survivor: str = "b", step=step_quietly):
+    """`strike()` kills and returns the moment before (realtime ns); default: the victim's host dies.
     `step(title)` is a context around each part. StoryError if the story cannot go on; `result` then
     has the rest.
     """
-    strike = strike or (lambda: hosts.kill("a"))
+    strike = strike or (lambda: hosts.kill(victim))
     capture = directory / "guest-network.pcap"
     try:
         with hosts.trace(capture):
-            ledger, verdict = under_load(hosts, directory, delay, result, strike, survivor, step)
+            ledger, verdict = under_load(hosts, directory, delay, result, strike, victim, survivor,
+                                         step)
     except story.StoryError:
         check_capture(capture, None, result)  # it may show why
         raise
@@ -58,8 +59,8 @@ def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, 
         check_capture(capture, verdict.local_port, result)
 
 
-def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, survivor: str,
-               step):
+def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, victim: str,
+               survivor: str, step):
     """The part with clients at work; the ledger's process has ended when this returns."""
     load_seconds = int(delay + AFTERMATH_SECONDS + 3)
     with story.LedgerProcess(hosts, directory) as ledger, \
@@ -67,10 +68,10 @@ def under_load(hosts, directory: Path, delay: float, result: KillResult, strike,
                              directory / "load-kill.log") as load:
         with step(f"ledger and load at work, {delay:.2f} s"):
             ledger.wait_acks(1, 10)
-            result.epochs = hosts.guest("a").get("epoch", 0)
+            result.epochs = hosts.guest(victim).get("epoch", 0)
             time.sleep(delay)
         try:
-            with step("KILL HOST a"):
+            with step(f"KILL HOST {victim}"):
                 result.kill_ns = strike()
                 watch(hosts, survivor, ledger, result)
             with step("the ledger and the load go on"):
