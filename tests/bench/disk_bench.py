@@ -3,7 +3,8 @@
 
 The three take turns in one run on one machine, and each round's ratios are taken against its own plain
 QEMU. The guest is pg-disk (PostgreSQL 15, fsync on, scale 8), 8 clients; both hosts, the guest and the
-client share the machine.
+client share the machine. Before that: fio's random writes of 4 KiB, a flush after each 32, at queue depth 16,
+through our NBD server and through QEMU's own, on the same file system.
 
     disk_bench.py [--rounds 3] [--seconds 10] [--json FILE]
 """
@@ -13,6 +14,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 from labkit import guest as guests  # noqa: E402
 from labkit import story  # noqa: E402
 from labkit.hosts import BOOT_SECONDS, Hosts  # noqa: E402
+from labkit.lab import default_binaries  # noqa: E402
 from labkit.plan import GuestPlan  # noqa: E402
 from labkit.story import wait_for  # noqa: E402
 
 WARM_UP_SECONDS = 3
 MEMORY_MIB = 512
+FIO_MIB = 256
 
 
 def arguments() -> argparse.Namespace:
@@ -35,6 +39,43 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+class Fio:
+    """Both servers on a file each, side by side; no guest."""
+
+    def __init__(self, directory: Path, seconds: int):
+        self.directory = directory
+        self.seconds = seconds
+
+    def writes(self, server: list, uri: str, socket: Path) -> float:
+        """Per second."""
+        with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            try:
+                wait_for("the NBD server", socket.exists, 10)
+                done = subprocess.run(
+                    ["fio", "--name=randwrite", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k",
+                     "--iodepth=16", f"--size={FIO_MIB}M", "--fsync=32", "--time_based",
+                     f"--runtime={self.seconds}", "--output-format=json"],
+                    capture_output=True, text=True, check=True)
+                # A line of fio's nbd engine comes before.
+                return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["write"]["iops"]
+            finally:
+                process.terminate()
+                socket.unlink(missing_ok=True)
+
+    def round(self) -> tuple[float, float]:
+        image = self.directory / "fio.img"
+        rates = []
+        for name in ("qemu", "ours"):
+            image.write_bytes(bytes(FIO_MIB << 20))
+            socket = self.directory / f"{name}.sock"
+            server = [default_binaries() / "nbd_serve", socket, image] if name == "ours" else [
+                "qemu-storage-daemon", "--blockdev", f"driver=file,node-name=disk,filename={image}",
+                "--nbd-server", f"addr.type=unix,addr.path={socket}",
+                "--export", "type=nbd,id=disk0,node-name=disk,name=disk0,writable=on"]
+            rates.append(self.writes(server, f"nbd+unix:///disk0?socket={socket}", socket))
+        return rates[0], rates[1]
 
 
 class Bench:
@@ -86,9 +127,15 @@ class Bench:
 def main() -> int:
     options = arguments()
     hosts = Hosts(f"bench{os.getpid()}")
-    rounds = []
+    rounds, writes = [], []
     with tempfile.TemporaryDirectory() as directory:
         try:
+            fio = Fio(Path(directory), options.seconds)
+            for number in range(1, options.rounds + 1):
+                qemu, ours = fio.round()
+                writes.append(ours / qemu)
+                print(f"fio round {number}: QEMU's NBD server {qemu:.0f} writes/s, ours {ours:.0f}"
+                      f" ({ours / qemu:.2f}), load average {os.getloadavg()[0]:.1f}", flush=True)
             hosts.up(guest_name="pg-disk", memory_mib=MEMORY_MIB)
             bench = Bench(hosts, Path(directory), options.seconds)
             for number in range(1, options.rounds + 1):
@@ -103,6 +150,7 @@ def main() -> int:
                       flush=True)
         finally:
             hosts.close()
+    print(f"fio through our NBD server / QEMU's, median of {len(writes)}: {statistics.median(writes):.2f}")
     for name in ("unprotected", "protected"):
         ratio = statistics.median(one[name] / one["plain"] for one in rounds)
         print(f"{name} / plain, median of {len(rounds)}: {ratio:.2f}")
