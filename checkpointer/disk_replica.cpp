@@ -66,7 +66,7 @@ DiskReplica::DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal
 DiskReplica::~DiskReplica() {
   {
     const std::lock_guard lock{mutex_};
-    stopping_ = true;
+    stop_by_ = now() + limits::disk_drain;
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
@@ -111,7 +111,7 @@ void DiskReplica::push(Item item) {
   const std::lock_guard lock{mutex_};
   // Most epochs write nothing; the first tells that the images are whole.
   if (item.records.empty() && !queue_.empty() && queue_.back().epoch) return;
-  queued_bytes_ += item.records.size();
+  set_queued(queued_bytes_ + item.records.size());
   queue_.push_back(std::move(item));
   changed_.notify_all();
 }
@@ -121,21 +121,40 @@ void DiskReplica::run() {
   while (true) {
     busy_ = false;
     changed_.notify_all();
-    changed_.wait(lock, [this] { return stopping_ || (!queue_.empty() && !broken_); });
-    if (stopping_) return;
+    changed_.wait(lock, [this] { return stop_by_ || (!queue_.empty() && !broken_); });
+    const auto items = next();
+    if (items.empty()) return drop_rest();
     busy_ = true;
-    const auto items = std::exchange(queue_, {});
     lock.unlock();
     auto done = apply(items);
     std::size_t bytes = 0;
     for (const auto& item : items) bytes += item.records.size();
     lock.lock();
-    queued_bytes_ -= bytes;
+    set_queued(queued_bytes_ - bytes);
     if (!done) {
       log::error("disk.replica_failed", {log::kv("why", done.error().message)});
       broken_ = done.error();
     }
   }
+}
+
+DiskReplica::Items DiskReplica::next() {
+  if (!stop_by_) return std::exchange(queue_, {});
+  // Without an epoch the images are not whole, and more contents would not make them so.
+  if (broken_ || now() >= *stop_by_ || std::ranges::none_of(queue_, &Item::epoch)) return {};
+  // Not all at once: the time is looked at in between. Up to the first epoch in any case.
+  auto end = std::next(std::ranges::find_if(queue_, &Item::epoch));
+  for (std::size_t bytes = 0; end != queue_.end() && bytes < limits::disk_drain_bytes; ++end)
+    bytes += end->records.size();
+  Items items{std::move_iterator{queue_.begin()}, std::move_iterator{end}};
+  queue_.erase(queue_.begin(), end);
+  return items;
+}
+
+void DiskReplica::drop_rest() {
+  const auto epochs = std::ranges::count_if(queue_, &Item::epoch);
+  if (epochs > 0)
+    log::warning("disk.dropped", {log::kv("epochs", epochs), log::kv("bytes", queued_bytes_)});
 }
 
 Result<> DiskReplica::apply(const Items& items) {
@@ -191,6 +210,11 @@ Result<std::vector<std::string>> DiskReplica::digest_disks(
     const replication::KeepGoing& keep_going) {
   UNDERSTUDY_CHECK(wait_until_idle(keep_going));
   return checkpointer::digest_disks(disks_, keep_going);
+}
+
+void DiskReplica::set_queued(std::size_t bytes) {
+  queued_bytes_ = bytes;
+  disks_.set_waiting_bytes(bytes);
 }
 
 Result<> DiskReplica::finish() {

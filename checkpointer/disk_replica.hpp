@@ -19,6 +19,7 @@
 #include "checkpointer/disk_journal.hpp"
 #include "checkpointer/disk_state.hpp"
 #include "checkpointer/guest_disks.hpp"
+#include "config/clock.hpp"
 #include "replication/replication_server.hpp"
 
 namespace understudy::checkpointer {
@@ -33,8 +34,8 @@ class DiskReplica {
   /// The images count as incomplete from now on, until the first epoch is on disk.
   [[nodiscard]] static Result<std::unique_ptr<DiskReplica>> create(GuestDisks& disks,
                                                                    const DiskState& state);
-  /// Leaves what has not been applied to the journal's next reader, or to nobody: the images stay
-  /// at an epoch's boundary.
+  /// Applies what is committed, for as long as limits::disk_drain; what is then left is dropped,
+  /// and the images stay at an earlier epoch's boundary.
   ~DiskReplica();
   DiskReplica(const DiskReplica&) = delete;
   DiskReplica& operator=(const DiskReplica&) = delete;
@@ -67,9 +68,14 @@ class DiskReplica {
   DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal);
 
   void run();
+  /// What to apply next, with mutex_ held; nothing when it is time to end.
+  [[nodiscard]] Items next();
+  void drop_rest();
   [[nodiscard]] Result<> apply(const Items& items);
   [[nodiscard]] Result<> apply_epochs(std::span<const Item> items);
   void push(Item item);
+  /// With mutex_ held.
+  void set_queued(std::size_t bytes);
   [[nodiscard]] Result<> wait_until_idle(const replication::KeepGoing& keep_going);
 
   GuestDisks& disks_;
@@ -83,7 +89,7 @@ class DiskReplica {
   Items queue_;
   std::size_t queued_bytes_{};  ///< being applied included
   bool busy_{};
-  bool stopping_{};
+  std::optional<TimePoint> stop_by_;  ///< it is ending
   std::optional<Error> broken_;
 
   std::thread thread_;

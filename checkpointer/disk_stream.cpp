@@ -1,6 +1,7 @@
 #include "checkpointer/disk_stream.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "checkpointer/disk_digest.hpp"
@@ -19,6 +20,7 @@ DiskStream::DiskStream(GuestDisks& disks, FrameWriter& writer, Port port)
     : disks_{disks},
       writer_{writer},
       port_{std::move(port)},
+      rate_{port_.bytes_per_second},
       chunk_(limits::disk_chunk_bytes),
       request_{first_request} {
   disks_.set_mode(DiskMode::tracking);
@@ -32,7 +34,7 @@ DiskStream::~DiskStream() {
 Result<> DiskStream::synchronise() {
   for (std::uint16_t disk = 0; disk < disks_.size(); ++disk) UNDERSTUDY_CHECK(compare(disk));
   for (std::size_t pass = 0; pass < limits::disk_sync_passes; ++pass) {
-    UNDERSTUDY_TRY(const auto sent, send_marked());
+    UNDERSTUDY_TRY(const auto sent, send_marked(Pace::limited));
     if (sent <= limits::disk_chunks_left) break;
   }
   return {};
@@ -41,9 +43,12 @@ Result<> DiskStream::synchronise() {
 Result<> DiskStream::compare(std::uint16_t number) {
   auto& disk = disks_.disk(number);
   std::uint64_t sent = 0;
-  for (std::uint64_t first = 0; first < disk.chunks(); first += limits::disk_digests) {
+  // Short questions when it shall go slowly: each is answered at once.
+  const auto step =
+      port_.bytes_per_second == 0 ? limits::disk_digests : limits::disk_digests_at_a_rate;
+  for (std::uint64_t first = 0; first < disk.chunks(); first += step) {
     if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
-    const auto count = std::min(limits::disk_digests, disk.chunks() - first);
+    const auto count = std::min(step, disk.chunks() - first);
     replication::Request request;
     request.set_id(request_++);
     request.mutable_disk_digest()->set_disk(number);
@@ -59,6 +64,7 @@ Result<> DiskStream::compare(std::uint16_t number) {
       UNDERSTUDY_CHECK(send_chunk(number, first + i));
       ++sent;
     }
+    UNDERSTUDY_CHECK(keep_rate(count * limits::disk_chunk_bytes));
     port_.progress((static_cast<double>(number) +
                     static_cast<double>(first + count) / static_cast<double>(disk.chunks())) /
                    static_cast<double>(disks_.size()));
@@ -69,7 +75,7 @@ Result<> DiskStream::compare(std::uint16_t number) {
 }
 
 Result<> DiskStream::begin_epochs() {
-  UNDERSTUDY_CHECK(send_marked());
+  UNDERSTUDY_CHECK(send_marked(Pace::unlimited));
   disks_.log().open(port_.hasten);
   // The marks are taken under the same lock under which the log begins: no write falls between.
   for (std::uint16_t number = 0; number < disks_.size(); ++number) {
@@ -80,16 +86,27 @@ Result<> DiskStream::begin_epochs() {
   return {};
 }
 
-Result<std::uint64_t> DiskStream::send_marked() {
+Result<std::uint64_t> DiskStream::send_marked(Pace pace) {
   std::uint64_t sent = 0;
   for (std::uint16_t number = 0; number < disks_.size(); ++number) {
     for (const auto index : disks_.disk(number).take_marked()) {
       if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
       UNDERSTUDY_CHECK(send_chunk(number, index));
+      if (pace == Pace::limited) UNDERSTUDY_CHECK(keep_rate(limits::disk_chunk_bytes));
       ++sent;
     }
   }
   return sent;
+}
+
+Result<> DiskStream::keep_rate(std::uint64_t bytes) {
+  const auto next = rate_.spend(bytes, now());
+  if (next > now()) writer_.flush();
+  for (auto left = next - now(); left > Duration{}; left = next - now()) {
+    if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
+    std::this_thread::sleep_for(std::min<Duration>(left, limits::disk_rate_step));
+  }
+  return {};
 }
 
 Result<> DiskStream::send_chunk(std::uint16_t number, std::uint64_t index) {

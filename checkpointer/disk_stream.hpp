@@ -13,6 +13,7 @@
 
 #include "checkpointer/frame_writer.hpp"
 #include "checkpointer/guest_disks.hpp"
+#include "checkpointer/rate_limit.hpp"
 
 namespace understudy::checkpointer {
 
@@ -25,6 +26,7 @@ class DiskStream {
     std::function<bool()> cancelled;
     std::function<void(double)> progress;  ///< of the comparison, 0 to 1
     std::function<void()> hasten;          ///< the epoch had better end soon; any thread
+    std::uint64_t bytes_per_second{};      ///< of `synchronise`; 0: as fast as it goes
   };
 
   DiskStream(GuestDisks& disks, FrameWriter& writer, Port port);
@@ -56,14 +58,19 @@ class DiskStream {
   [[nodiscard]] Result<std::uint64_t> send(Epoch epoch);
 
  private:
+  enum class Pace : std::uint8_t { limited, unlimited };
+
   [[nodiscard]] Result<> compare(std::uint16_t disk);
-  [[nodiscard]] Result<std::uint64_t> send_marked();
+  [[nodiscard]] Result<std::uint64_t> send_marked(Pace pace);
+  /// After so many bytes were looked at or sent; an error: cancelled.
+  [[nodiscard]] Result<> keep_rate(std::uint64_t bytes);
   [[nodiscard]] Result<> send_chunk(std::uint16_t disk, std::uint64_t index);
   [[nodiscard]] Result<> write(DiskRecord record);
 
   GuestDisks& disks_;
   FrameWriter& writer_;
   Port port_;
+  RateLimit rate_;
   std::vector<std::byte> chunk_;
   std::uint64_t request_{};
   std::vector<DiskWrite> epoch_;

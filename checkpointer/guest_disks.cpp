@@ -53,8 +53,7 @@ std::string GuestDisk::complaint() const {
 }
 
 std::error_code GuestDisk::read(std::uint64_t offset, std::span<std::byte> out) {
-  const auto error = image_->read(offset, out);
-  return error ? told(error, "read") : error;
+  return told(image_->read(offset, out), "read");
 }
 
 std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> data) {
@@ -69,7 +68,7 @@ std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> da
     return told(error, "write");
   }
   note({number_, DiskContents::data, offset, bytes, std::move(data)});
-  return {};
+  return told({}, "write");
 }
 
 std::error_code GuestDisk::zero(std::uint64_t offset, std::uint32_t bytes, Hole hole) {
@@ -77,12 +76,11 @@ std::error_code GuestDisk::zero(std::uint64_t offset, std::uint32_t bytes, Hole 
   if (mode_ == DiskMode::standby) return std::make_error_code(std::errc::operation_not_permitted);
   if (const auto error = image_->zero(offset, bytes, hole)) return told(error, "write");
   note({number_, DiskContents::zeros, offset, bytes, {}});
-  return {};
+  return told({}, "write");
 }
 
 std::error_code GuestDisk::flush() {
-  const auto error = image_->flush();
-  return error ? told(error, "flush") : error;
+  return told(image_->flush(), "flush");
 }
 
 void GuestDisk::note(DiskWrite write) {
@@ -92,10 +90,29 @@ void GuestDisk::note(DiskWrite write) {
   for (auto i = write.offset / limits::disk_chunk_bytes; i <= last; ++i) marked_[i] = true;
 }
 
+bool GuestDisk::stops_for(std::error_code error) const {
+  return policy_ == config::STOP ||
+         (policy_ == config::ENOSPACE && error == std::errc::no_space_on_device);
+}
+
 std::error_code GuestDisk::told(std::error_code error, std::string_view what) {
+  if (!error && !stands_still_) return error;
+  const std::lock_guard lock{complaint_mutex_};
+  if (!error) {
+    if (what != stopped_for_) return error;
+    stopped_for_ = {};
+    stands_still_ = false;
+    log::info("disk.works_again", {log::kv("disk", number_), log::kv("path", image_->path())});
+    complaint_.clear();
+    return error;
+  }
   auto text =
       fmt::format("disk {} ({}): {} failed: {}", number_, image_->path(), what, error.message());
-  const std::lock_guard lock{complaint_mutex_};
+  if (stops_for(error)) {
+    text += "; the guest stands still, and tries again every second";
+    stopped_for_ = what;
+    stands_still_ = true;
+  }
   if (text != complaint_) log::error("disk.failed", {log::kv("why", text)});
   complaint_ = std::move(text);
   return error;
@@ -107,7 +124,8 @@ Result<std::unique_ptr<GuestDisks>> GuestDisks::open(const config::Guest& guest)
   for (const auto& disk : guest.disk()) {
     UNDERSTUDY_TRY(auto image, ImageFile::open(disk.path()));
     const auto number = static_cast<std::uint16_t>(all->disks_.size());
-    all->disks_.push_back(std::make_unique<GuestDisk>(number, std::move(image), all->log_));
+    all->disks_.push_back(
+        std::make_unique<GuestDisk>(number, std::move(image), all->log_, disk.on_error()));
     auto& opened = *all->disks_.back();
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)

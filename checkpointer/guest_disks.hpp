@@ -33,8 +33,10 @@ enum class DiskMode : std::uint8_t {
 /// Thread-safe.
 class GuestDisk final : public BlockDevice {
  public:
-  GuestDisk(std::uint16_t number, std::unique_ptr<ImageFile> image, WriteLog& log)
-      : number_{number}, image_{std::move(image)}, log_{log} {}
+  /// `policy`: what QEMU does with an error; here it only decides what an error means to others.
+  GuestDisk(std::uint16_t number, std::unique_ptr<ImageFile> image, WriteLog& log,
+            config::ErrorPolicy policy = config::REPORT)
+      : number_{number}, image_{std::move(image)}, log_{log}, policy_{policy} {}
 
   [[nodiscard]] ImageFile& image() { return *image_; }
   void set_mode(DiskMode mode);
@@ -45,7 +47,8 @@ class GuestDisk final : public BlockDevice {
   [[nodiscard]] std::vector<std::uint64_t> take_marked();
   /// The same for the last time: every write from now on is logged.
   [[nodiscard]] std::vector<std::uint64_t> begin_logging();
-  /// What the image last refused; empty if nothing.
+  /// What the image last refused; empty if nothing, or if the guest's request was repeated since
+  /// and succeeded.
   [[nodiscard]] std::string complaint() const;
 
   [[nodiscard]] std::uint64_t bytes() const override { return image_->bytes(); }
@@ -57,16 +60,21 @@ class GuestDisk final : public BlockDevice {
  private:
   [[nodiscard]] std::vector<std::uint64_t> take_marked_locked();
   void note(DiskWrite write);
+  /// Tells of an error; or that there is none any more where the guest stood still for it.
   [[nodiscard]] std::error_code told(std::error_code error, std::string_view what);
+  [[nodiscard]] bool stops_for(std::error_code error) const;
 
   const std::uint16_t number_;
   const std::unique_ptr<ImageFile> image_;
   WriteLog& log_;
+  const config::ErrorPolicy policy_;
   mutable std::mutex mutex_;  ///< a write reaches image and log in one order
   DiskMode mode_{DiskMode::plain};
   std::vector<bool> marked_;
   mutable std::mutex complaint_mutex_;  ///< never held while the image is at work
   std::string complaint_;
+  std::string_view stopped_for_;      ///< what the guest's request was to do; empty: it goes on
+  std::atomic<bool> stands_still_{};  ///< stopped_for_ is not empty
 };
 
 class GuestDisks {
@@ -87,10 +95,14 @@ class GuestDisks {
   [[nodiscard]] std::vector<hypervisor::QemuMachine::DiskWiring> take_wiring();
   /// What the images refused; empty if nothing.
   [[nodiscard]] std::string complaints() const;
+  /// What a replica has that is not yet in the images; 0 if there is none.
+  [[nodiscard]] std::size_t waiting_bytes() const { return waiting_bytes_; }
+  void set_waiting_bytes(std::size_t bytes) { waiting_bytes_ = bytes; }
 
  private:
   GuestDisks() = default;
 
+  std::atomic<std::size_t> waiting_bytes_{};
   WriteLog log_;
   std::vector<std::unique_ptr<GuestDisk>> disks_;
   std::vector<hypervisor::QemuMachine::DiskWiring> wiring_;

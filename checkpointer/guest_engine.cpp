@@ -209,7 +209,10 @@ EngineStatus GuestEngine::status() const {
   std::shared_ptr<netbuffer::GuestNetwork> network;
   {
     const std::lock_guard lock{mutex_};
-    if (disks_) status.disk_complaints = disks_->complaints();
+    if (disks_) {
+      status.disk_complaints = disks_->complaints();
+      status.disk_waiting_bytes = disks_->waiting_bytes();
+    }
     status.phase = phase_;
     status.accelerator = accelerator_;
     primary = primary_;
@@ -304,22 +307,29 @@ void GuestEngine::handle_machine() {
         return;
       case hypervisor::MachineEvent::panicked:
         return fail_guest({ErrorKind::unavailable, "the guest's kernel panicked"});
+      case hypervisor::MachineEvent::disk_failed: retry_at_ = now() + limits::disk_retry; break;
       case hypervisor::MachineEvent::gone: return fail_guest({ErrorKind::closed, "QEMU is gone"});
     }
   }
 }
 
 void GuestEngine::act() {
-  if (!primary_ || suspended_) {
-    due_ = TimePoint::max();
-    return;
-  }
+  if (!primary_ || suspended_) return retry_disk();
   const auto next = primary_->act();
   if (next) {
     due_ = *next;
   } else {
     protection_failed(next.error());
   }
+}
+
+/// A protected guest needs this not: each epoch resumes it.
+void GuestEngine::retry_disk() {
+  if (retry_at_ && !suspended_ && now() >= *retry_at_) {
+    retry_at_.reset();
+    if (const auto resumed = machine_->resume(); !resumed) return fail_guest(resumed.error());
+  }
+  due_ = retry_at_ && !suspended_ ? *retry_at_ : TimePoint::max();
 }
 
 // --- the work
@@ -541,6 +551,7 @@ void GuestEngine::do_stop() {
     std::swap(disks, disks_);
   }
   disks.reset();
+  retry_at_.reset();
   suspended_ = false;
 }
 

@@ -51,7 +51,8 @@ struct EngineStatus {
   std::string accelerator;
   std::optional<PrimaryStatus> primary;
   std::optional<netbuffer::GateStatus> gate;
-  std::string disk_complaints;  ///< what the images of a guest that runs here have refused
+  std::string disk_complaints;       ///< what the images of a guest that runs here have refused
+  std::size_t disk_waiting_bytes{};  ///< of a replica: not yet in its images
 };
 
 class GuestEngine {
@@ -126,6 +127,7 @@ class GuestEngine {
   void handle_requests();
   void handle_machine();
   void act();
+  void retry_disk();
   void wait(TimePoint until);
 
   [[nodiscard]] Result<> need_phase(std::initializer_list<EnginePhase> wanted,
@@ -152,6 +154,7 @@ class GuestEngine {
   // Of the thread alone.
   std::unique_ptr<hypervisor::QemuMachine> machine_;
   TimePoint due_{TimePoint::max()};
+  std::optional<TimePoint> retry_at_;  ///< of a guest that stands still for its disk
   bool suspended_{};
 
   mutable std::mutex mutex_;  ///< for all below

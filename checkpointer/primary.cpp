@@ -83,11 +83,12 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   UNDERSTUDY_CHECK(machine.track());
   self.writer_.emplace(*self.sender_, self.events_.cancelled);
   UNDERSTUDY_TRY(self.capture_, Capture::create(machine, *self.writer_));
-  if (target.disks != nullptr) self.open_disks(*target.disks);
+  if (target.disks != nullptr)
+    self.open_disks(*target.disks, std::uint64_t{settings.sync_rate_mib()} << 20U);
   return primary;
 }
 
-void Primary::open_disks(GuestDisks& disks) {
+void Primary::open_disks(GuestDisks& disks, std::uint64_t bytes_per_second) {
   disks_ = &disks;
   DiskStream::Port port;
   port.ask = [this](const replication::Request& request) { return ask(request); };
@@ -95,6 +96,7 @@ void Primary::open_disks(GuestDisks& disks) {
   // Both are copied at first: each is half of the way.
   port.progress = [this](double fraction) { progressed(fraction / 2); };
   port.hasten = [this] { hasten(); };
+  port.bytes_per_second = bytes_per_second;
   disk_stream_.emplace(disks, *writer_, std::move(port));
 }
 

@@ -121,7 +121,7 @@ class Primary {
     TimePoint paused;
     CaptureCounts counts;
   };
-  void open_disks(GuestDisks& disks);
+  void open_disks(GuestDisks& disks, std::uint64_t bytes_per_second);
   [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Result<> copy_memory();
   void progressed(double fraction);

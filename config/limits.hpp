@@ -69,7 +69,9 @@ inline constexpr std::uint32_t nbd_option_bytes = 8U << 10U;  ///< of one in the
 inline constexpr std::size_t nbd_options = 64;                ///< in one negotiation
 inline constexpr std::size_t nbd_waiting_flushes = 1024;
 inline constexpr std::uint32_t disk_chunk_bytes = 64U << 10U;  ///< what synchronisation compares
-inline constexpr std::uint64_t disk_digests = 256;     ///< chunks in one question to the backup
+inline constexpr std::uint64_t disk_digests = 256;  ///< chunks in one question to the backup
+inline constexpr std::uint64_t disk_digests_at_a_rate = 16;  ///< ... when its speed is limited
+inline constexpr auto disk_rate_step = 50ms;  ///< how often such a wait asks whether to go on
 inline constexpr std::uint64_t disk_chunks_left = 64;  ///< so few may be left to the first epoch
 inline constexpr std::size_t disk_sync_passes = 8;     ///< over what was written meanwhile
 /// Writes of the running epoch: above the first an epoch ends sooner, above the second a write
@@ -81,6 +83,10 @@ inline constexpr auto disk_write_wait = 100ms;  ///< longest, of one write
 /// Committed and not yet in the backup's images: above this the primary waits for its commits ...
 inline constexpr std::size_t disk_queue_bytes = 128U << 20U;
 inline constexpr auto disk_queue_wait = 2s;  ///< ... so long; then the session ends
+/// A backup that is stopped applies what is committed: so long, looking at the time so often.
+inline constexpr auto disk_drain = 5s;
+inline constexpr std::size_t disk_drain_bytes = 8U << 20U;
+inline constexpr auto disk_retry = 1s;  ///< of a guest that stands still since its disk failed
 inline constexpr std::size_t disk_state_file_bytes = 4096;
 
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes

@@ -183,6 +183,7 @@ void examine_protection(const Examined<config::Protection>& protection) {
   protection.number("epochs_in_flight", value.epochs_in_flight(), limits::epochs_in_flight_min,
                     limits::epochs_in_flight_max);
   protection.number("hold_limit_kib", value.hold_limit_kib(), 128, 1U << 20U);
+  protection.number("sync_rate_mib", value.sync_rate_mib(), 0, 1U << 20U);
 }
 
 void examine_guest(const Examined<config::Guest>& guest) {

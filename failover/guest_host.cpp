@@ -389,6 +389,7 @@ control::Guest GuestHost::report() const {
   const auto status = engine_.status();
   guest.set_accelerator(status.accelerator);
   if (!status.disk_complaints.empty()) guest.set_detail(status.disk_complaints);
+  guest.set_disk_waiting_bytes(status.disk_waiting_bytes);
   report_protection(guest, status);
   return guest;
 }

@@ -69,22 +69,31 @@ std::string geometry(std::uint64_t bytes) {
   return fmt::format("cyls={},heads={},secs={}", cylinders, heads, sectors);
 }
 
+/// libvirt's meanings of the words: see config.proto.
+std::string error_policy(config::ErrorPolicy policy) {
+  switch (policy) {
+    case config::STOP: return "rerror=stop,werror=stop";
+    case config::ENOSPACE: return "rerror=report,werror=enospc";
+    case config::IGNORE: return "rerror=ignore,werror=ignore";
+    default: return "rerror=report,werror=report";
+  }
+}
+
 void add_disks(Words& words, const config::Guest& guest, const QemuDescriptors& descriptors) {
   const bool scsi = std::ranges::any_of(
       guest.disk(), [](const auto& disk) { return disk.model().starts_with("scsi-"); });
   if (scsi) append(words, {"-device", "virtio-scsi-pci,id=scsi"});
   for (std::size_t i = 0; i < descriptors.disks.size(); ++i) {
     const auto& disk = descriptors.disks[i];
-    append(words, {"-blockdev",
-                   fmt::format("driver=nbd,node-name={0},server.type=fd,server.str={1},export={0},"
-                               "discard=unmap",
-                               disk_export(i), disk.socket),
-                   "-device",
-                   // The guest hears of errors, a full disk too, as it would from a disk of its
-                   // own; QEMU's default stops it for a full one.
-                   fmt::format("{},drive={},rerror=report,werror=report,{}",
-                               guest.disk(static_cast<int>(i)).model(), disk_export(i),
-                               geometry(disk.bytes))});
+    append(words,
+           {"-blockdev",
+            fmt::format("driver=nbd,node-name={0},server.type=fd,server.str={1},export={0},"
+                        "discard=unmap",
+                        disk_export(i), disk.socket),
+            "-device",
+            fmt::format("{},drive={},{},{}", guest.disk(static_cast<int>(i)).model(),
+                        disk_export(i), error_policy(guest.disk(static_cast<int>(i)).on_error()),
+                        geometry(disk.bytes))});
   }
 }
 

@@ -52,6 +52,11 @@ Error with_complaints(const Error& error, ChildProcess& child) {
   return {error.kind, fmt::format("{} (QEMU says: {})", error.message, words)};
 }
 
+bool stops_the_guest(const qmp::Event& event) {
+  const auto* action = event.data.if_contains("action");
+  return action != nullptr && action->is_string() && action->get_string() == "stop";
+}
+
 Result<> write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -88,7 +93,9 @@ QemuMachine::QemuMachine(Parts parts)
       own_writes_{std::move(parts.own_writes)},
       scratch_(piece_bytes) {
   qmp_.on_event([this](const qmp::Event& event) {
-    if (event.name == "RESUME") running_ = true;
+    if (event.name == "RESUME") running_ = has_run_ = true;
+    if (event.name == "BLOCK_IO_ERROR" && stops_the_guest(event))
+      events_.push_back(MachineEvent::disk_failed);
     if (event.name == "STOP") running_ = false;
     if (event.name == "SHUTDOWN") events_.push_back(MachineEvent::powered_off);
     if (event.name == "RESET") events_.push_back(MachineEvent::reset);
@@ -351,8 +358,9 @@ Result<> QemuMachine::refresh_used_bytes() {
 Result<> QemuMachine::resume() {
   if (saving_)
     UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
-  if (!running_) UNDERSTUDY_CHECK(qmp_.execute("cont"));
-  running_ = true;
+  if (running_) return {};
+  running_ = true;  // before events: it may stop at once
+  UNDERSTUDY_CHECK(qmp_.execute("cont"));
   return {};
 }
 
@@ -375,7 +383,7 @@ Result<> QemuMachine::hand_over(std::span<const std::byte> head, std::span<const
 }
 
 Result<> QemuMachine::wait_until_running(TimePoint deadline) {
-  while (!running_) {
+  while (!has_run_) {
     UNDERSTUDY_CHECK(qmp_.wait_event(deadline));
   }
   return {};

@@ -25,7 +25,13 @@
 namespace understudy::hypervisor {
 
 /// Something that a guest or its QEMU did by itself.
-enum class MachineEvent : std::uint8_t { powered_off, reset, panicked, gone };
+enum class MachineEvent : std::uint8_t {
+  powered_off,
+  reset,
+  panicked,
+  disk_failed,  ///< it stands still; `resume` repeats the request
+  gone
+};
 
 class QemuMachine final : public ActiveMachine, public StandbyMachine {
  public:
@@ -122,6 +128,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   std::vector<std::uint64_t> used_bytes_;
   std::optional<QmpClient::Ticket> saving_;
   bool running_{};
+  bool has_run_{};  ///< it may have stopped since
   std::vector<MachineEvent> events_;
 };
 

@@ -73,6 +73,10 @@ class View {
       quantiles("commit latency", guest.commit_latency_us());
     held(guest);
     if (!guest.link().empty()) row("link", clip(guest.link(), screen_columns - label_columns - 2));
+    if (guest.disk_waiting_bytes() > 0) {
+      row("disks", fmt::format("{} of writes wait to be in the images here",
+                               bytes_text(static_cast<double>(guest.disk_waiting_bytes()))));
+    }
     if (guest.throttled()) {
       row("throttled", "the backup or the link is slower than the guest writes", Colour::yellow);
     }

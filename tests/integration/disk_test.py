@@ -1,20 +1,26 @@
 """A guest whose database lies on two replicated disks, its log on one of its own: its host dies, then both do.
-About 2 minutes."""
+Its disk may be full. About 2 minutes."""
 
 import os
 import subprocess
+import time
 import unittest
+from datetime import datetime
 
 from lab_case import LabCase
 
 from labkit import kill_story, story
 from labkit.host import DAEMON
-from labkit.plan import DISK_IN_HOST
+from labkit.plan import DISK_IN_HOST, disk_in_host
 from labkit.story import wait_for
 
 
+SYNC_RATE_MIB = 400
+
+
 class DiskTest(LabCase):
-    lab_options = {"guest_name": "pg-two-disks", "memory_mib": 512}
+    lab_options = {"guest_name": "pg-two-disks", "memory_mib": 512, "disk_settings": "on_error: STOP ",
+                   "sync_rate_mib": SYNC_RATE_MIB}
 
     def daemon_said(self, host: str, event: str) -> list[str]:
         return [line for line in self.hosts.daemon_log(host).splitlines() if f" {event} " in line]
@@ -32,6 +38,7 @@ class DiskTest(LabCase):
     def test_1_images_that_do_not_fit_are_refused(self):
         backup = self.hosts.lab.host("b").disk
         size = backup.stat().st_size
+        self.put_the_log_on_a_file_system_of_its_own()
         self.hosts.start_guest("a")
         for change, words in ((lambda: os.truncate(backup, size - 4096), "truncate -s"),
                               (lambda: backup.write_bytes(b"QFI\xfb" + bytes(508)), "qemu-img convert"),
@@ -43,9 +50,18 @@ class DiskTest(LabCase):
             self.assertEqual(self.guest("a")["state"], "UNPROTECTED")
         backup.write_bytes(b"")
         os.truncate(backup, size)
+        self.refuse_a_read_only_image()
         self.fill_the_backups_disk(size)
         refused = self.hosts.understudy("a", "protect", "pg", "--backup", "b")
         self.assertIn("No space left on device", refused.stderr)
+        self.assertEqual(self.guest("a")["state"], "UNPROTECTED")
+        self.hosts.lab.exec("b", ["umount", "-l", DISK_IN_HOST], check=True)
+
+    def refuse_a_read_only_image(self):
+        self.hosts.lab.exec("b", ["sh", "-ec", f"mount --bind {DISK_IN_HOST} {DISK_IN_HOST}"
+                                  f" && mount -o remount,bind,ro {DISK_IN_HOST}"], check=True)
+        refused = self.hosts.understudy("a", "protect", "pg", "--backup", "b")
+        self.assertIn("Read-only file system", refused.stderr)
         self.assertEqual(self.guest("a")["state"], "UNPROTECTED")
         self.hosts.lab.exec("b", ["umount", "-l", DISK_IN_HOST], check=True)
 
@@ -57,8 +73,38 @@ class DiskTest(LabCase):
             truncate -s {size} /run/small/pg.img
             mount --bind /run/small/pg.img {DISK_IN_HOST}"""], check=True)
 
-    def test_2_disk_and_memory_survive_at_the_same_epoch(self):
+    def put_the_log_on_a_file_system_of_its_own(self):
+        """On host a, until it dies: so that it can be full."""
+        log = disk_in_host(1)
+        self.hosts.lab.exec("a", ["sh", "-ec", f"""
+            mkdir /run/log
+            mount -t tmpfs -o size=1g tmpfs /run/log
+            cp --sparse=always {log} /run/log/log.img
+            mount --bind /run/log/log.img {log}"""], check=True)
+
+    def run_out_of_space(self):
+        """The guest stands still while its disk is full, and goes on, with nothing lost."""
+        with story.LedgerProcess(self.hosts, self.directory, "full") as ledger:
+            ledger.wait_acks(5, 20)
+            # To what is used, in pages: the next block that is new finds no room.
+            self.hosts.lab.exec("a", ["sh", "-ec", "used=$(df -k --output=used /run/log | tail -n 1);"
+                                      " mount -o remount,size=${used}k /run/log"], check=True)
+            wait_for("the disk to be full", lambda: "No space left on device; the guest stands still"
+                     in self.guest("a")["detail"], 30)
+            full = time.time_ns()
+            self.hosts.lab.exec("a", ["mount", "-o", "remount,size=1g", "/run/log"], check=True)
+            ledger.wait_ack_after(full, 20)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assertNotIn("stands still", self.guest("a")["detail"])
+
+    def test_2_a_full_disk_stops_the_guest_for_as_long(self):
+        self.run_out_of_space()
         self.hosts.protect("a", "b")
+        self.run_out_of_space()
+        self.assertIn("the replica is identical", self.hosts.order("a", "verify", "pg"))
+
+    def test_3_disk_and_memory_survive_at_the_same_epoch(self):
         verdict = self.hosts.order("a", "verify", "pg")
         self.assertRegex(verdict, r"pg.img +\S+ GiB +identical")
         self.assertRegex(verdict, r"pg-1.img +\S+ MiB +identical")
@@ -66,24 +112,26 @@ class DiskTest(LabCase):
         kill_story.tell(self.hosts, self.directory, 1.0, result)
         self.assertEqual(result.failures(), [])
 
-    def test_3_the_old_primary_takes_over_what_differs(self):
+    def test_4_the_old_primary_takes_over_what_differs(self):
         """Its image went on beyond the last commit, and the survivor's since."""
         self.hosts.lab.start("a")
         self.hosts.wait_state("a", "UNPROTECTED", 20)
         self.hosts.protect("b", "a")
-        compared = next(line for line in reversed(self.daemon_said("b", "disk.compared"))
-                        if " disk=0 " in line)
+        compared, second = self.daemon_said("b", "disk.compared")[-2:]
+        self.assertIn(" disk=0 ", compared)
+        size = self.hosts.lab.host("b").disks[1].stat().st_size
+        took = datetime.fromisoformat(second.split()[0]) - datetime.fromisoformat(compared.split()[0])
+        self.assertGreater(took.total_seconds(), 0.9 * (size >> 20) / SYNC_RATE_MIB)
         differed = int(compared.rpartition("differed=")[2])
         self.assertLess(differed, 4000, compared)  # of 16384, nearly half of them not zero
         self.assertIn("the replica is identical", self.hosts.order("b", "verify", "pg"))
 
-    def test_4_both_hosts_lose_power(self):
+    def test_5_both_hosts_lose_power(self):
         """All that was acknowledged is on the disk of the host that ran it; the other one refuses."""
         with story.LedgerProcess(self.hosts, self.directory, "power") as ledger:
             ledger.wait_acks(50, 20)
             self.hosts.kill("a")  # the backup first: it must not get to take over
             self.hosts.kill("b")
-            ledger.stop()
         for host in "ab":
             self.hosts.lab.start(host, wait=False)
         self.hosts.lab.wait_members(self.hosts.lab.hosts)
@@ -97,7 +145,7 @@ class DiskTest(LabCase):
         self.assertEqual((table.lost, table.duplicated), (0, 0), table.examples)
         self.assertEqual(story.amcheck(self.hosts)[0], True)
 
-    def test_5_a_backup_that_crashes_while_it_applies(self):
+    def test_6_a_backup_that_crashes_while_it_applies(self):
         self.hosts.protect("b", "a")
         command = story.pgbench_command(20)
         with story.Background(self.hosts, command, self.directory / "pgbench-crash.log"):
@@ -109,7 +157,7 @@ class DiskTest(LabCase):
             self.hosts.protect("b", "a")
         self.assertIn("the replica is identical", self.hosts.order("b", "verify", "pg"))
 
-    def test_6_file_systems_are_clean_after_a_clean_end(self):
+    def test_7_file_systems_are_clean_after_a_clean_end(self):
         self.power_off("b")
         self.fsck("b")
 

@@ -65,6 +65,16 @@ class NbdTest(unittest.TestCase):
             self.assertFalse(one["is_read_only"])
             self.assertEqual(one["block_size_maximum"], MIB)
 
+    def test_an_image_that_fails_is_an_error_to_its_client_alone(self):
+        """Cut short behind the server's back: reads beyond are errors, and not zeros."""
+        os.truncate(self.images[0], MIB)
+        failed = subprocess.run(["nbdcopy", self.uri("disk0"), str(self.directory / "copy")],
+                                capture_output=True, text=True, timeout=60)
+        self.assertNotEqual(failed.returncode, 0)
+        self.assertIn("Input/output error", failed.stderr)
+        self.run_program("nbdcopy", self.uri("disk1"), self.directory / "other")
+        self.assertEqual((self.directory / "other").read_bytes(), self.images[1].read_bytes())
+
     def test_copies_over_many_connections(self):
         source = self.directory / "source"
         source.write_bytes(random.Random(1).randbytes(5 * MIB) + bytes(30 * MIB)

@@ -75,6 +75,7 @@ class GuestPlan:
     backend: str = "socket"  # or vhost_user
     interval_ms: int = 25
     hold_limit_kib: int = 0  # of held output; 0: the daemon's default
+    sync_rate_mib: int = 0  # 0: no limit
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
     def command_line(self) -> str:
@@ -166,7 +167,8 @@ class Plan:
                 *guest.disk_lines(), f"  display: {guest.display}",
                 f'  console_log: "/var/log/{guest.name}.console"',
                 f"  protection {{ interval_ms: {guest.interval_ms}"
-                + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "") + " }",
+                + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "")
+                + (f" sync_rate_mib: {guest.sync_rate_mib}" if guest.sync_rate_mib else "") + " }",
                 "}"]
         return "\n".join(lines + self.extra) + "\n"
 

@@ -64,6 +64,33 @@ TEST_CASE("a backup that ends without a promotion leaves a replica that does not
   CHECK_FALSE(state.may_start());
 }
 
+TEST_CASE("a backup that is stopped applies all that is committed") {
+  const DiskDirectory directory;
+  const DiskState state{directory.path(), "pg"};
+  const auto disks = *GuestDisks::open(directory.guest(1, 16U << 20U));
+  const auto data = random_bytes(1, 64U << 10U);
+  {
+    const auto replica = *DiskReplica::create(*disks, state);
+    for (std::uint64_t i = 0; i < 256; ++i) {
+      const auto epoch = data_record(0, i * data.size(), data);
+      replica->commit({std::span{epoch}});
+    }
+  }
+  for (std::uint64_t i = 0; i < 256; ++i) REQUIRE(holds(directory, 0, i * data.size(), data));
+  CHECK(state.load() == ImageState::replica);
+  CHECK(disks->waiting_bytes() == 0);
+  CHECK_FALSE(*DiskJournal::open(state.journal_path())->load());
+}
+
+TEST_CASE("a backup that is stopped before its first epoch has no whole images") {
+  const DiskDirectory directory;
+  const DiskState state{directory.path(), "pg"};
+  const auto disks = *GuestDisks::open(directory.guest(1));
+  const auto data = data_record(0, 0, random_bytes(1, 4096));
+  REQUIRE((*DiskReplica::create(*disks, state))->synchronise(data));
+  CHECK(state.load() == ImageState::incomplete);
+}
+
 TEST_CASE("a crash while an epoch is applied is mended; a torn journal is ignored") {
   const DiskDirectory directory;
   const DiskState state{directory.path(), "pg"};
@@ -138,6 +165,25 @@ TEST_CASE("images that are not raw, not whole, in use or not there are refused")
   CHECK_THAT(qcow2.error().message, Catch::Contains("qemu-img convert"));
   std::filesystem::remove(directory.image(0));
   CHECK_FALSE(GuestDisks::open(guest));
+}
+
+TEST_CASE(
+    "an error is told of; where the guest stands still for it, only until the request succeeds") {
+  const DiskDirectory directory;
+  auto guest = directory.guest(1);
+  const auto policy = GENERATE(config::REPORT, config::STOP, config::ENOSPACE);
+  guest.mutable_disk(0)->set_on_error(policy);
+  const auto disks = *GuestDisks::open(guest);
+  Bytes out(512);
+  std::filesystem::resize_file(directory.image(0), 0);
+  CHECK(disks->disk(0).read(0, out));
+  CHECK_THAT(disks->complaints(), Catch::Contains("read failed"));
+  const bool stops = disks->complaints().find("stands still") != std::string::npos;
+  CHECK(stops == (policy == config::STOP));
+  REQUIRE_FALSE(disks->disk(0).write(0, random_bytes(1, 512)));  // of another request
+  CHECK_FALSE(disks->complaints().empty());
+  REQUIRE_FALSE(disks->disk(0).read(0, out));
+  CHECK(disks->complaints().empty() == stops);
 }
 
 TEST_CASE("writes go to the image and, while logged, into the epoch; a standby's are refused") {

@@ -102,6 +102,15 @@ TEST_CASE("output that reached its limit is shown") {
   fits_the_screen(text);
 }
 
+TEST_CASE("a replica's disk writes that wait are shown") {
+  auto status = cluster();
+  add_protected(status, "pg").set_disk_waiting_bytes(3U << 20U);
+  const auto text = status_view(status, plain);
+  CHECK(text.find("disks           3.0 MiB of writes wait to be in the images here") !=
+        std::string::npos);
+  fits_the_screen(text);
+}
+
 TEST_CASE("trouble is named") {
   auto status = cluster();
   auto& quorum = *status.mutable_quorum();

@@ -45,6 +45,21 @@ TEST_CASE("the command names what the guest is made of") {
           Contains("-kernel /k") && Contains("-vga none"));
 }
 
+TEST_CASE("what happens when a disk fails is said in QEMU's words") {
+  auto with_disk = guest();
+  with_disk.add_disk()->set_model("ide-hd");
+  const auto words = [&](config::ErrorPolicy policy) {
+    with_disk.mutable_disk(0)->set_on_error(policy);
+    return fmt::format(
+        "{}",
+        fmt::join(qemu_command(with_disk, Start::paused, {5, 6, {7}, {{8, 1U << 20U}}}), " "));
+  };
+  CHECK_THAT(words(config::REPORT), Contains("rerror=report,werror=report"));
+  CHECK_THAT(words(config::STOP), Contains("rerror=stop,werror=stop"));
+  CHECK_THAT(words(config::ENOSPACE), Contains("rerror=report,werror=enospc"));
+  CHECK_THAT(words(config::IGNORE), Contains("rerror=ignore,werror=ignore"));
+}
+
 TEST_CASE("a vhost-user NIC connects to the descriptor it was given") {
   auto with = guest();
   with.mutable_nic(0)->set_model("virtio-net-pci");
