@@ -13,8 +13,10 @@ namespace {
 /// How often a wait asks whether it should go on.
 constexpr auto wait_step = milliseconds{50};
 
-Result<> write_records(GuestDisks& disks, std::span<const std::byte> records) {
-  return for_each_disk_record(records, [&disks](const DiskRecord& record) -> Result<> {
+Result<> write_records(GuestDisks& disks, std::span<const std::byte> records,
+                       DiskSnapshot* snapshot = nullptr) {
+  return for_each_disk_record(records, [&](const DiskRecord& record) -> Result<> {
+    if (snapshot != nullptr) snapshot->preserve(record.disk, record.offset, record.bytes);
     auto& image = disks.disk(record.disk).image();
     const auto error = record.what == DiskContents::zeros
                            ? image.zero(record.offset, record.bytes, Hole::allowed)
@@ -70,6 +72,7 @@ DiskReplica::~DiskReplica() {
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
+  if (snapshot_) snapshot_->detach();
 }
 
 Result<> DiskReplica::check(std::span<const std::byte> payload) const {
@@ -79,7 +82,7 @@ Result<> DiskReplica::check(std::span<const std::byte> payload) const {
 Result<> DiskReplica::synchronise(std::span<const std::byte> payload) {
   UNDERSTUDY_CHECK(check(payload));
   UNDERSTUDY_CHECK(wait_for_room());
-  push({false, {payload.begin(), payload.end()}});
+  push({.epoch = false, .records = {payload.begin(), payload.end()}});
   return {};
 }
 
@@ -98,7 +101,7 @@ Result<> DiskReplica::wait_for_room() {
 }
 
 void DiskReplica::commit(const std::vector<std::span<const std::byte>>& payloads) {
-  Item item{true, {}};
+  Item item{.epoch = true, .records = {}};
   std::size_t bytes = 0;
   for (const auto& payload : payloads) bytes += payload.size();
   item.records.reserve(bytes);
@@ -110,10 +113,23 @@ void DiskReplica::commit(const std::vector<std::span<const std::byte>>& payloads
 void DiskReplica::push(Item item) {
   const std::lock_guard lock{mutex_};
   // Most epochs write nothing; the first tells that the images are whole.
-  if (item.records.empty() && !queue_.empty() && queue_.back().epoch) return;
+  if (item.records.empty() && !item.settles && !queue_.empty() && queue_.back().epoch) return;
+  item.after = snapshot_;
   set_queued(queued_bytes_ + item.records.size());
   queue_.push_back(std::move(item));
   changed_.notify_all();
+}
+
+void DiskReplica::freeze(std::shared_ptr<DiskSnapshot> snapshot) {
+  snapshot->attach(disks_);
+  push({.epoch = true, .records = {}, .settles = snapshot});
+  const std::lock_guard lock{mutex_};
+  snapshot_ = std::move(snapshot);
+}
+
+void DiskReplica::thaw() {
+  const std::lock_guard lock{mutex_};
+  if (const auto snapshot = std::exchange(snapshot_, nullptr)) snapshot->detach();
 }
 
 void DiskReplica::run() {
@@ -170,14 +186,25 @@ Result<> DiskReplica::apply_epochs(std::span<const Item> items) {
   for (const auto& item : items) {
     if (!item.records.empty()) parts.emplace_back(item.records);
   }
-  if (whole_ && parts.empty()) return {};
+  if (whole_ && parts.empty()) {
+    settle(items);
+    return {};
+  }
   // Before they are whole there is no boundary that a journal could keep.
   if (whole_) UNDERSTUDY_CHECK(journal_.write(parts));
-  for (const auto& part : parts) UNDERSTUDY_CHECK(write_records(disks_, part));
+  for (const auto& item : items)
+    UNDERSTUDY_CHECK(write_records(disks_, item.records, item.after.get()));
+  settle(items);
   UNDERSTUDY_CHECK(flush_images(disks_));
   if (whole_) return journal_.forget();
   whole_ = true;
   return state_.save(ImageState::replica);
+}
+
+void DiskReplica::settle(std::span<const Item> items) {
+  for (const auto& item : items) {
+    if (item.settles) item.settles->settled();
+  }
 }
 
 Result<> DiskReplica::wait_until_idle(const replication::KeepGoing& keep_going) {
@@ -218,6 +245,7 @@ void DiskReplica::set_queued(std::size_t bytes) {
 }
 
 Result<> DiskReplica::finish() {
+  thaw();  // the guest is about to write to the images itself
   UNDERSTUDY_CHECK(wait_until_idle([] { return true; }));
   UNDERSTUDY_CHECK(journal_.clear());
   return state_.save(ImageState::active);

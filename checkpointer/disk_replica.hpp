@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "checkpointer/disk_journal.hpp"
+#include "checkpointer/disk_snapshot.hpp"
 #include "checkpointer/disk_state.hpp"
 #include "checkpointer/guest_disks.hpp"
 #include "config/clock.hpp"
@@ -28,7 +29,7 @@ namespace understudy::checkpointer {
 /// it before anything else reads or writes them.
 [[nodiscard]] Result<> recover_images(GuestDisks& disks, const DiskState& state);
 
-/// The session's thread calls all but `finish`.
+/// The session's thread calls all but `finish`, `freeze` and `thaw`.
 class DiskReplica {
  public:
   /// The images count as incomplete from now on, until the first epoch is on disk.
@@ -48,6 +49,11 @@ class DiskReplica {
   /// After wait_for_room: cannot fail.
   void commit(const std::vector<std::span<const std::byte>>& payloads);
 
+  /// Freezes what was committed until now. Any thread, but not beside `commit`.
+  void freeze(std::shared_ptr<DiskSnapshot> snapshot);
+  /// What is committed from now on is not kept from it any more. The same.
+  void thaw();
+
   /// XXH3-128 of chunks as of everything before; of a whole disk. nullopt when told to stop.
   [[nodiscard]] Result<std::vector<std::string>> digest_chunks(
       const replication::DiskDigestRequest& request);
@@ -62,6 +68,8 @@ class DiskReplica {
   struct Item {
     bool epoch;  ///< else synchronisation
     std::vector<std::byte> records;
+    std::shared_ptr<DiskSnapshot> after{};    ///< it was taken before: keep what is overwritten
+    std::shared_ptr<DiskSnapshot> settles{};  ///< it was taken here
   };
   using Items = std::vector<Item>;
 
@@ -73,6 +81,7 @@ class DiskReplica {
   void drop_rest();
   [[nodiscard]] Result<> apply(const Items& items);
   [[nodiscard]] Result<> apply_epochs(std::span<const Item> items);
+  static void settle(std::span<const Item> items);
   void push(Item item);
   /// With mutex_ held.
   void set_queued(std::size_t bytes);
@@ -87,6 +96,7 @@ class DiskReplica {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Items queue_;
+  std::shared_ptr<DiskSnapshot> snapshot_;
   std::size_t queued_bytes_{};  ///< being applied included
   bool busy_{};
   std::optional<TimePoint> stop_by_;  ///< it is ending

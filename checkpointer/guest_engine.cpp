@@ -7,54 +7,14 @@
 #include <array>
 #include <future>
 
+#include "checkpointer/guest_wiring.hpp"
 #include "checkpointer/offer.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
-#include "netbuffer/dpdk_uplink.hpp"
-#include "netbuffer/host_interface.hpp"
-#include "netbuffer/stream_port.hpp"
-#include "netbuffer/tap_uplink.hpp"
-#include "netbuffer/vhost_port.hpp"
 
 namespace understudy::checkpointer {
 namespace {
-
-struct Network {
-  std::vector<netbuffer::GuestNic> nics;
-  std::vector<std::shared_ptr<netbuffer::Detour>> detours;
-  hypervisor::QemuMachine::Wiring wiring;
-};
-
-Result<std::unique_ptr<netbuffer::Uplink>> open_uplink(const std::string& name,
-                                                       const config::Nic& nic,
-                                                       const netbuffer::MacAddress& mac) {
-  if (!nic.device().empty()) return netbuffer::open_dpdk_nic(nic.device());
-  if (nic.uplink() == config::DPDK) return netbuffer::open_dpdk_uplink(name, nic.bridge(), mac);
-  return netbuffer::open_tap(name, nic.bridge(), mac);
-}
-
-Result<std::pair<std::unique_ptr<netbuffer::GuestPort>, UniqueFd>> open_port(
-    const config::Nic& nic, std::shared_ptr<hypervisor::OwnWrites>& own_writes) {
-  if (nic.backend() == config::SOCKET) return netbuffer::connect_nic();
-  if (!own_writes) own_writes = std::make_shared<hypervisor::OwnWrites>();
-  return netbuffer::connect_vhost_nic(own_writes);
-}
-
-Result<Network> wire(const config::Guest& guest) {
-  Network network;
-  for (int i = 0; i < guest.nic_size(); ++i) {
-    UNDERSTUDY_TRY(auto ends, open_port(guest.nic(i), network.wiring.own_writes));
-    network.wiring.nics.push_back(std::move(ends.second));
-    UNDERSTUDY_TRY(const auto mac, netbuffer::MacAddress::parse(guest.nic(i).mac()));
-    const auto name = netbuffer::uplink_name(guest.name(), static_cast<std::size_t>(i));
-    UNDERSTUDY_TRY(auto uplink, open_uplink(name, guest.nic(i), mac));
-    network.detours.push_back(std::make_shared<netbuffer::Detour>(std::move(uplink), mac));
-    network.nics.push_back(
-        {std::move(ends.first), mac, netbuffer::Detour::uplink(network.detours.back())});
-  }
-  return network;
-}
 
 /// Told to whoever asked, whatever becomes of it.
 void answer(const GuestEngine::Done& done, Result<> result) {
@@ -161,6 +121,13 @@ void GuestEngine::verify(std::function<void(Result<VerifyVerdict>)> done) {
     if (suspended_)
       return done(fail(ErrorKind::conflict, "guest {} is suspended: there is no quorum", name_));
     done(primary_->verify());
+  });
+}
+
+void GuestEngine::clone_source(std::function<void(Result<CloneSource>)> done) {
+  post([this, done = std::move(done)] {
+    if (!replica_) return done(fail(ErrorKind::conflict, "guest {} has no replica here", name_));
+    done(CloneSource{replica_, machine_->guest(), disks_->sizes()});
   });
 }
 
@@ -349,7 +316,7 @@ Result<> GuestEngine::open_disks(const config::Guest& guest, DiskMode mode) {
 }
 
 Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start) {
-  UNDERSTUDY_TRY(auto network, wire(guest));
+  UNDERSTUDY_TRY(auto network, wire_guest(guest));
   network.wiring.disks = disks_->take_wiring();
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, start, std::move(network.wiring)));
   netbuffer::GuestNetworkEvents events;

@@ -14,6 +14,7 @@
 #include <thread>
 #include <variant>
 
+#include "checkpointer/clone.hpp"
 #include "checkpointer/disk_state.hpp"
 #include "checkpointer/primary.hpp"
 #include "checkpointer/replica.hpp"
@@ -87,6 +88,9 @@ class GuestEngine {
   /// guest that was handed over is sent after it.
   void stop(Done done);
   void verify(std::function<void(Result<VerifyVerdict>)> done);
+
+  /// What a clone of the replica here is made from.
+  void clone_source(std::function<void(Result<CloneSource>)> done);
 
   /// Starts a standby machine for this offer, and returns the replica for its session. Blocks. The
   /// offer's guest is as this host shall run it.

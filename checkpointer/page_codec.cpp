@@ -143,14 +143,14 @@ Result<std::size_t> check_records(std::span<const std::byte> payload, std::uint6
 }
 
 void apply_records(std::span<const std::byte> payload, const ImageView& image,
-                   const std::function<void(std::uint64_t)>& touched) {
+                   const std::function<void(std::uint64_t)>& touching) {
   const auto* at = payload.data();
   const auto* const end = at + payload.size();
   while (at != end) {
     const auto head = read_head(at);
     at += record_head_bytes;
+    touching(head.page);
     at += apply(head.encoding, at, image.page(head.page));
-    touched(head.page);
   }
 }
 

@@ -51,9 +51,9 @@ struct ImageView {
   }
 };
 
-/// Applies a payload that has passed check_records for this image. `touched(page)` is called for
-/// each record.
+/// Applies a payload that has passed check_records for this image. `touching(page)` is called
+/// before each record changes its page.
 void apply_records(std::span<const std::byte> payload, const ImageView& image,
-                   const std::function<void(std::uint64_t)>& touched);
+                   const std::function<void(std::uint64_t)>& touching);
 
 }  // namespace understudy::checkpointer

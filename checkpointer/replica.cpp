@@ -47,7 +47,37 @@ Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
 }
 
 void Replica::apply(std::span<const std::byte> payload) {
-  apply_records(payload, image_, [this](std::uint64_t page) { touched_[page] = true; });
+  apply_records(payload, image_, [this](std::uint64_t page) {
+    if (snapshot_) snapshot_->preserve(page);
+    touched_[page] = true;
+  });
+}
+
+Result<FrozenEpoch> Replica::freeze(const std::shared_ptr<RamSnapshot>& ram,
+                                    std::shared_ptr<DiskSnapshot> disks) {
+  const std::lock_guard image{image_mutex_};
+  UNDERSTUDY_CHECK(need_image());
+  const auto now = status();
+  if (now.over) return fail(ErrorKind::closed, "the replica's session has ended: {}", now.why_over);
+  if (now.committed == Epoch{}) return fail(ErrorKind::conflict, "the replica is not complete yet");
+  if (snapshot_) return fail(ErrorKind::conflict, "another clone is being made of this replica");
+  ram->begin(touched_);
+  snapshot_ = ram;
+  if (disks_) disks_->freeze(std::move(disks));
+  const auto state = devices();
+  return FrozenEpoch{
+      now.committed, now.last_commit, {state.bytes.begin(), state.bytes.end()}, state.used_bytes};
+}
+
+void Replica::thaw() {
+  const std::lock_guard image{image_mutex_};
+  thaw_locked();
+}
+
+void Replica::thaw_locked() {
+  if (snapshot_) snapshot_->detach();
+  snapshot_.reset();
+  if (disks_) disks_->thaw();
 }
 
 Result<> Replica::need_image() const {
@@ -157,6 +187,7 @@ Result<> Replica::finish_disks() {
 }
 
 void Replica::on_end(const Error& reason) {
+  thaw();  // the image is about to be another's
   {
     const std::lock_guard lock{mutex_};
     status_.over = true;
@@ -168,6 +199,7 @@ void Replica::on_end(const Error& reason) {
 void Replica::abandon() {
   const std::lock_guard image{image_mutex_};
   abandoned_ = true;
+  thaw_locked();
   disks_.reset();
 }
 

@@ -7,6 +7,7 @@
 
 #include "checkpointer/disk_replica.hpp"
 #include "checkpointer/page_codec.hpp"
+#include "checkpointer/ram_snapshot.hpp"
 #include "config/clock.hpp"
 #include "config/mapping.hpp"
 #include "hypervisor/machine.hpp"
@@ -22,8 +23,16 @@ struct ReplicaStatus {
   std::string why_over;
 };
 
-/// The session's thread calls the events; `status` any thread; `abandon` any other; `devices` after
-/// the session has ended.
+/// A commit that others may read at leisure while later ones are applied.
+struct FrozenEpoch {
+  Epoch epoch;
+  TimePoint committed_at;
+  std::vector<std::byte> devices;
+  std::vector<std::uint64_t> used_bytes;  ///< as hypervisor::DeviceState has them
+};
+
+/// The session's thread calls the events; `status` any thread; `abandon`, `freeze` and `thaw` any
+/// other; `devices` after the session has ended.
 class Replica final : public replication::ReplicaEvents {
  public:
   /// Writes into `image`, which must outlive the session. `disks`: null for a guest without.
@@ -49,6 +58,16 @@ class Replica final : public replication::ReplicaEvents {
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
 
+  /// Freezes the last commit, one at a time: what comes later is kept from `ram` (of this image)
+  /// and `disks`. Until `thaw`, or the end of the session, after which neither may be relied upon.
+  [[nodiscard]] Result<FrozenEpoch> freeze(const std::shared_ptr<RamSnapshot>& ram,
+                                           std::shared_ptr<DiskSnapshot> disks);
+  /// Nobody here uses the snapshots any more when it returns.
+  void thaw();
+  /// For a snapshot: it reads what is there.
+  [[nodiscard]] std::span<const std::byte> ram() const { return image_.ram; }
+  [[nodiscard]] const hypervisor::RamLayout& layout() const { return layout_; }
+
   [[nodiscard]] ReplicaStatus status() const;
 
   /// Device state of the last commit.
@@ -66,6 +85,7 @@ class Replica final : public replication::ReplicaEvents {
       const replication::KeepGoing& keep_going) const;
   /// With image_mutex_ held.
   [[nodiscard]] Result<> need_image() const;
+  void thaw_locked();
   void apply(std::span<const std::byte> payload);
 
   hypervisor::RamLayout layout_;
@@ -78,6 +98,7 @@ class Replica final : public replication::ReplicaEvents {
   std::function<void(const Error&)> on_over_;
   std::function<void(Epoch)> on_first_commit_;
   std::unique_ptr<DiskReplica> disks_;
+  std::shared_ptr<RamSnapshot> snapshot_;
 
   mutable std::mutex mutex_;
   ReplicaStatus status_;

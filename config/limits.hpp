@@ -89,6 +89,25 @@ inline constexpr std::size_t disk_drain_bytes = 8U << 20U;
 inline constexpr auto disk_retry = 1s;  ///< of a guest that stands still since its disk failed
 inline constexpr std::size_t disk_state_file_bytes = 4096;
 
+// --- clones and drills
+inline constexpr std::size_t clone_copy_pages = 64;  ///< taken at once of a replica's memory
+inline constexpr auto clone_copy_rest = 2;  ///< times as long as that took, before the next ones
+inline constexpr auto clone_disk_step = 100ms;  ///< between questions whether the disks are ready
+/// What a clone leaves free: of the memory, and of the file system with its temporary files, which
+/// is where the record lies.
+inline constexpr std::uint64_t clone_memory_reserve = 256U << 20U;
+inline constexpr std::uint64_t clone_disk_reserve = 256U << 20U;
+inline constexpr std::size_t drill_probes = 32;
+inline constexpr std::uint32_t probe_timeout_s_max = 600;
+inline constexpr std::size_t probe_text_bytes = 1024;  ///< kept of what a probe said
+inline constexpr auto probe_retry = 100ms;             ///< between attempts of one probe
+inline constexpr auto drill_step = 50ms;               ///< between looks whether it should end
+inline constexpr auto drill_longest = 900s;
+inline constexpr std::uint32_t drill_commit_ms_max = 10'000;
+inline constexpr std::size_t drill_plan_bytes = 32U << 10U;
+inline constexpr std::size_t drill_reports = 100;  ///< kept; the oldest goes
+inline constexpr std::size_t drill_report_bytes = 256U << 10U;
+
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
 inline constexpr auto link_test_longest = 15s;  ///< echoes and all
 

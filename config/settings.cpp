@@ -186,6 +186,60 @@ void examine_protection(const Examined<config::Protection>& protection) {
   protection.number("sync_rate_mib", value.sync_rate_mib(), 0, 1U << 20U);
 }
 
+void examine_port(const Examined<config::Probe>& probe, std::uint32_t port) {
+  if (port == 0 || port > 65'535) {
+    const auto* what = probe.value.GetDescriptor()->FindOneofByName("what");
+    const auto& kind = *probe.value.GetReflection()->GetOneofFieldDescriptor(probe.value, what);
+    probe.complain(kind.name().c_str(), "give a port, 1 to 65535");
+  }
+}
+
+void examine_what(const Examined<config::Probe>& probe) {
+  auto& value = probe.value;
+  switch (value.what_case()) {
+    case config::Probe::kPing: return;
+    case config::Probe::kTcp: return examine_port(probe, value.tcp().port());
+    case config::Probe::kHttp: {
+      auto& http = *value.mutable_http();
+      if (http.port() == 0) http.set_port(80);
+      if (http.path().empty()) http.set_path("/");
+      if (http.status() == 0) http.set_status(200);
+      return examine_port(probe, http.port());
+    }
+    case config::Probe::kSql: {
+      auto& sql = *value.mutable_sql();
+      if (sql.port() == 0) sql.set_port(5432);
+      if (sql.user().empty()) sql.set_user("postgres");
+      if (sql.database().empty()) sql.set_database(sql.user());
+      if (sql.query().empty()) sql.set_query("select 1");
+      if (sql.psql().empty()) sql.set_psql("psql");
+      return examine_port(probe, sql.port());
+    }
+    case config::Probe::kScript:
+      if (value.script().command().empty()) probe.complain("script", "give its command");
+      return;
+    case config::Probe::WHAT_NOT_SET:
+      probe.complain("name", "say what to do: ping, tcp, http, sql or script");
+  }
+}
+
+void examine_drill(const Examined<config::Drill>& drill) {
+  auto& value = drill.value;
+  if (value.max_commit_ms() == 0) value.set_max_commit_ms(100);
+  drill.number("max_commit_ms", value.max_commit_ms(), 1, limits::drill_commit_ms_max);
+  for (const auto port : value.tcp_port()) value.add_probe()->mutable_tcp()->set_port(port);
+  value.clear_tcp_port();
+  if (static_cast<std::size_t>(value.probe_size()) > limits::drill_probes)
+    drill.complain("probe", fmt::format("more than {} probes", limits::drill_probes), 0);
+  if (value.probe().empty()) value.add_probe()->mutable_ping();
+  for (int i = 0; i < value.probe_size(); ++i) {
+    const auto probe = drill.nested(*value.mutable_probe(i), "probe", i);
+    if (probe.value.timeout_s() == 0) probe.value.set_timeout_s(30);
+    probe.number("timeout_s", probe.value.timeout_s(), 1, limits::probe_timeout_s_max);
+    examine_what(probe);
+  }
+}
+
 void examine_guest(const Examined<config::Guest>& guest) {
   auto& value = guest.value;
   guest.name("name", value.name());
@@ -221,6 +275,7 @@ void examine_guest(const Examined<config::Guest>& guest) {
   }
   examine_disks(guest);
   examine_protection(guest.nested(*value.mutable_protection(), "protection"));
+  if (value.has_drill()) examine_drill(guest.nested(*value.mutable_drill(), "drill"));
 }
 
 void examine_dpdk(const Examined<config::Dpdk>& dpdk) {
@@ -346,6 +401,22 @@ void examine(const Examined<config::Config>& config) {
   }
 }
 
+template <class Message>
+Result<Message> parse_text(const std::string& text, std::string_view origin,
+                           void (*examine_it)(const Examined<Message>&)) {
+  Complaints complaints{origin};
+  TextFormat::ParseInfoTree places;
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&complaints);
+  parser.WriteLocationsTo(&places);
+  Message message;
+  if (parser.ParseFromString(text, &message)) {
+    examine_it(Examined<Message>{message, &places, -1, complaints});
+  }
+  UNDERSTUDY_CHECK(complaints.result());
+  return message;
+}
+
 template <class List, class Matches>
 auto find_in(const List& list, Matches matches) -> decltype(&*list.begin()) {
   const auto found = std::find_if(list.begin(), list.end(), matches);
@@ -368,17 +439,14 @@ Result<Settings> Settings::load(const std::filesystem::path& file) {
 }
 
 Result<Settings> Settings::parse(const std::string& text, std::string_view origin) {
-  Complaints complaints{origin};
-  TextFormat::ParseInfoTree places;
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&complaints);
-  parser.WriteLocationsTo(&places);
-  config::Config config;
-  if (parser.ParseFromString(text, &config)) {
-    examine(Examined<config::Config>{config, &places, -1, complaints});
-  }
-  UNDERSTUDY_CHECK(complaints.result());
+  UNDERSTUDY_TRY(auto config, parse_text<config::Config>(text, origin, examine));
   return Settings{std::move(config)};
+}
+
+Result<config::Drill> parse_drill(const std::string& text, std::string_view origin) {
+  if (text.size() > limits::drill_plan_bytes)
+    return fail(ErrorKind::limit, "{}: larger than {} bytes", origin, limits::drill_plan_bytes);
+  return parse_text<config::Drill>(text, origin, examine_drill);
 }
 
 const config::Host* Settings::find_host(std::string_view name) const {

@@ -45,6 +45,9 @@ struct Endpoint {
 };
 [[nodiscard]] Result<Endpoint> parse_endpoint(std::string_view text);
 
+/// A drill's plan as Settings would hold it, of a guest that has none, or of an operator's file.
+[[nodiscard]] Result<config::Drill> parse_drill(const std::string& text, std::string_view origin);
+
 /// Letters, digits, '-', '_' and '.', not starting with '-' or '.', at most limits::name_length.
 [[nodiscard]] bool valid_name(std::string_view name);
 

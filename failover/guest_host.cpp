@@ -215,6 +215,25 @@ void GuestHost::protect(std::shared_ptr<ControlCall> call) {
   begin(std::move(call), accepted);
 }
 
+Result<> GuestHost::check_replica() const {
+  const auto record = daemon_.book.decided(name_);
+  if (!daemon_.book.ready()) return fail(ErrorKind::unavailable, "the records are not agreed");
+  if (record.backup == nobody)
+    return fail(ErrorKind::conflict, "guest {} has no backup; protect it first", name_);
+  if (record.backup == daemon_.settings.this_node()) return {};
+  return fail(ErrorKind::conflict, "the replica of guest {} is on host {}; give the command there",
+              name_, host_name(record.backup));
+}
+
+void GuestHost::clone_source(std::function<void(Result<checkpointer::CloneSource>)> done) {
+  engine_.clone_source([this,
+                        done = std::move(done)](Result<checkpointer::CloneSource> source) mutable {
+    boost::asio::post(daemon_.io, [done = std::move(done), source = std::move(source)]() mutable {
+      done(std::move(source));
+    });
+  });
+}
+
 void GuestHost::verify(std::shared_ptr<ControlCall> call) {
   call->progress("comparing every page with the replica", -1);
   // The call goes back to the io_context's thread with its answer: it may be released there only.

@@ -48,6 +48,14 @@ class GuestHost {
   void switch_over(std::shared_ptr<ControlCall> call);
   void verify(std::shared_ptr<ControlCall> call);
 
+  /// Whether the replica that counts is here; else where, and what to do.
+  [[nodiscard]] Result<> check_replica() const;
+  /// For a clone of it; `done` on the io_context's thread.
+  void clone_source(std::function<void(Result<checkpointer::CloneSource>)> done);
+  [[nodiscard]] std::optional<checkpointer::GuestEngine::Commit> last_commit() const {
+    return engine_.last_commit();
+  }
+
   /// A primary's offer. Any thread; starts a standby machine.
   [[nodiscard]] Result<std::shared_ptr<replication::ReplicaEvents>> accept(
       const replication::Offer& offer);

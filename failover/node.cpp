@@ -35,6 +35,7 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kUnprotect: return request.unprotect().guest();
     case control::Request::kVerify: return request.verify().guest();
     case control::Request::kSwitchOver: return request.switch_over().guest();
+    case control::Request::kDrill: return request.drill().guest();
     default: return {};
   }
 }
@@ -68,7 +69,11 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               },
               transports_.front()},
       timer_{io},
-      availability_{settings_.config().state_dir()} {}
+      availability_{settings_.config().state_dir()},
+      drills_{io_, settings_, [this](const std::string& name) -> const control::Guest* {
+                const auto found = heard_.find(name);
+                return found == heard_.end() ? nullptr : &found->second.guest;
+              }} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
                                           Transports transports) {
@@ -124,6 +129,7 @@ void Node::stop() {
   // up.
   for (auto* one : guests()) one->begin_stop();
   timer_.cancel();
+  drills_.stop();
   end_link_test_ = true;
   if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
@@ -223,6 +229,7 @@ void Node::tick() {
   if (stopped_) return;
   const auto at = now();
   for (auto* one : guests()) one->tick();
+  drills_.tick();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
   if (book_.waits() && at - reminded_ > reminder_period) {
     reminded_ = at;
@@ -306,6 +313,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
     return call->finish(std::move(reply));
   }
   if (call->request().has_link_test()) return on_link_test(call);
+  if (call->request().has_drills()) return drills_.list(call);
   if (guest_of(call->request()).empty()) {
     return call->fail(
         {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
@@ -334,6 +342,7 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kProtect: return one.protect(call);
     case control::Request::kUnprotect: return one.unprotect(call);
     case control::Request::kSwitchOver: return one.switch_over(call);
+    case control::Request::kDrill: return drills_.begin(call, one);
     default: return one.verify(call);
   }
 }
@@ -397,7 +406,10 @@ control::Status Node::status() const {
     theirs.set_report_age_us(static_cast<std::uint64_t>(in_microseconds(now() - heard.at).count()));
     all[name] = std::move(theirs);
   }
-  for (auto& [name, one] : all) *status.add_guest() = std::move(one);
+  for (auto& [name, one] : all) {
+    if (const auto drill = drills_.last(name)) *one.mutable_last_drill() = *drill;
+    *status.add_guest() = std::move(one);
+  }
   add_warnings(status);
   return status;
 }

@@ -16,6 +16,7 @@
 
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
+#include "failover/drills.hpp"
 #include "failover/guest_host.hpp"
 #include "failover/monitoring/availability_book.hpp"
 #include "failover/monitoring/http_server.hpp"
@@ -89,6 +90,7 @@ class Node final : public MembershipEvents {
   std::string cluster_trouble_{"not yet connected"};
   std::map<std::string, Heard> heard_;
   AvailabilityBook availability_;
+  Drills drills_;
   TimePoint accounted_;
   bool stopped_{};
 

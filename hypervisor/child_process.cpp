@@ -48,6 +48,7 @@ struct ChildPlan {
   char* const* environment;
   const std::vector<int>& inherited;
   int errors;
+  Output output;
   int obstacle;  ///< closed by a successful exec; else it carries errno
   pid_t parent;
 };
@@ -64,7 +65,7 @@ struct ChildPlan {
   if (!orphaned) {
     const int null = ::open("/dev/null", O_RDWR);
     ::dup2(null, STDIN_FILENO);
-    ::dup2(null, STDOUT_FILENO);
+    ::dup2(plan.output == Output::dropped ? null : plan.errors, STDOUT_FILENO);
     ::dup2(plan.errors, STDERR_FILENO);
     // Libraries open descriptors that are not close-on-exec: one of DPDK's would keep a guest's
     // network alive after the daemon.
@@ -106,7 +107,7 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
   if (pid < 0) return fail_errno("fork");
   if (pid == 0) {
     become({command_pointers.data(), environment_pointers.data(), launch.inherited,
-            errors.writing.get(), obstacle.writing.get(), parent});
+            errors.writing.get(), launch.output, obstacle.writing.get(), parent});
   }
   UniqueFd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
   ChildProcess child{pid, std::move(pidfd), std::move(errors.reading)};
@@ -139,6 +140,14 @@ bool ChildProcess::wait(Duration patience) const {
     const int ready = ::poll(&waiting, 1, static_cast<int>(left.count()));
     if (ready >= 0 || errno != EINTR) return ready > 0;
   }
+}
+
+int ChildProcess::exit_status() const {
+  siginfo_t about{};
+  // Left to be reaped by `kill`.
+  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &about, WEXITED | WNOHANG | WNOWAIT) != 0)
+    return 255;
+  return about.si_code == CLD_EXITED ? about.si_status : 128 + about.si_status;
 }
 
 void ChildProcess::kill() {

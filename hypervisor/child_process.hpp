@@ -1,6 +1,7 @@
 // A child that dies with us.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,10 +13,14 @@
 
 namespace understudy::hypervisor {
 
+/// What becomes of a child's standard output.
+enum class Output : std::uint8_t { dropped, with_errors };
+
 struct Launch {
   std::vector<std::string> command;      ///< an absolute path or a name in PATH, then the arguments
   std::vector<std::string> environment;  ///< NAME=value, added to ours
   std::vector<int> inherited;            ///< descriptors that the child gets under the same numbers
+  Output output{Output::dropped};
 };
 
 /// Killed when this object dies, and by the kernel (PR_SET_PDEATHSIG) when the thread that started
@@ -33,6 +38,8 @@ class ChildProcess {
   [[nodiscard]] int exit_fd() const { return pidfd_.get(); }
   [[nodiscard]] bool ended() const;
   [[nodiscard]] bool wait(Duration patience) const;
+  /// Of a child that has ended and not been killed: 0 to 255, or 128 plus the signal that ended it.
+  [[nodiscard]] int exit_status() const;
   /// SIGKILL, and waits: afterwards no instruction of the child is executed any more.
   void kill();
   /// What it last wrote to stderr (bounded), for error messages; each call returns what is new.

@@ -11,7 +11,9 @@
 #include <CLI/CLI.hpp>
 
 #include "config/clock.hpp"
+#include "config/limits.hpp"
 #include "failover/console/completion.hpp"
+#include "failover/console/drill_view.hpp"
 #include "failover/console/progress_view.hpp"
 #include "failover/console/sla_view.hpp"
 #include "failover/console/status_json.hpp"
@@ -31,6 +33,7 @@ struct Wish {
   std::string host;
   std::string month;
   std::string html;
+  std::string probe_file;
   bool accept_disks{};
   bool json{};
   bool watch{};
@@ -89,6 +92,20 @@ class Console {
     return exit_done;
   }
 
+  int drill() {
+    control::Request request;
+    request.mutable_drill()->set_guest(wish_.guest);
+    if (!wish_.probe_file.empty()) {
+      const auto plan = read_plan();
+      if (!plan) {
+        err_ << "understudy: " << plan.error().message << "\n";
+        return exit_refused;
+      }
+      request.mutable_drill()->set_plan(*plan);
+    }
+    return command(request);
+  }
+
   int command(const control::Request& request) {
     ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
                                                                     : ProgressView::Mode::lines};
@@ -101,6 +118,18 @@ class Console {
   }
 
  private:
+  [[nodiscard]] Result<std::string> read_plan() const {
+    std::ifstream file{wish_.probe_file, std::ios::binary};
+    std::string text(limits::drill_plan_bytes + 1, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    if (text.empty())
+      return fail(ErrorKind::io, "{} cannot be read, or is empty", wish_.probe_file);
+    if (text.size() <= limits::drill_plan_bytes) return text;
+    return fail(ErrorKind::limit, "{}: larger than {} bytes", wish_.probe_file,
+                limits::drill_plan_bytes);
+  }
+
   int write_page(const std::string& page) {
     std::ofstream file{wish_.html, std::ios::binary};
     if (file << page << std::flush) return exit_done;
@@ -131,6 +160,8 @@ class Console {
       case control::Reply::kStatus: return show(reply.status());
       case control::Reply::kVerification: return show(reply.verification());
       case control::Reply::kLinkTest: return show(reply.link_test());
+      case control::Reply::kDrill: return show(reply.drill());
+      case control::Reply::kDrills: return show(reply.drills());
       default: return refused({});
     }
   }
@@ -149,6 +180,16 @@ class Console {
   int show(const control::Verification& verification) {
     out_ << verification_view(verification, paint_);
     return good(verification) ? exit_done : exit_refused;
+  }
+
+  int show(const control::DrillReport& drill) {
+    out_ << drill_view(drill, paint_);
+    return drill.passed() ? exit_done : exit_refused;
+  }
+
+  int show(const control::DrillList& drills) {
+    out_ << drills_view(drills, paint_);
+    return exit_done;
   }
 
   int show(const control::LinkTest& test) {
@@ -170,6 +211,8 @@ class Console {
       case control::Reply::kVerification:
         return good(reply.verification()) ? exit_done : exit_refused;
       case control::Reply::kLinkTest: return good(reply.link_test()) ? exit_done : exit_refused;
+      case control::Reply::kDrill: return reply.drill().passed() ? exit_done : exit_refused;
+      case control::Reply::kDrills: return exit_done;
       default: return exit_refused;
     }
   }
@@ -212,6 +255,7 @@ control::Request request_for(const std::string& command, const Wish& wish) {
     request.mutable_protect()->set_guest(wish.guest);
     request.mutable_protect()->set_backup(wish.backup);
   }
+  if (command == "drills") request.mutable_drills();
   if (command == "link") request.mutable_link_test()->set_host(wish.host);
   return request;
 }
@@ -250,6 +294,12 @@ void describe(CLI::App& app, Wish& wish) {
   auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
   sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");
   sla->add_option("--html", wish.html, "write a report, too")->type_name("FILE");
+  auto* drill = add_guest_command(
+      app, "drill", "Try a failover: a clone of the replica here, asked in a network of its own",
+      wish);
+  drill->add_option("--probe", wish.probe_file, "what to ask it (config.Drill), as text")
+      ->type_name("FILE");
+  app.add_subcommand("drills", "The drills of this host, the newest first");
   auto* link = app.add_subcommand("link", "Examine the path to another host");
   link->require_subcommand(1);
   link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
@@ -257,7 +307,8 @@ void describe(CLI::App& app, Wish& wish) {
       ->required();
   app.add_subcommand("completion", "Print what makes bash and zsh complete these commands");
   app.footer(
-      "Exit status: 0 done; 1 refused, or the replica differs; 2 wrong usage; 3 the daemon is not "
+      "Exit status: 0 done; 1 refused, the replica differs, or a drill failed; 2 wrong usage; 3 "
+      "the daemon is not "
       "reachable.");
 }
 
@@ -290,6 +341,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   }
   if (command == "status") return console.status();
   if (command == "sla") return console.sla();
+  if (command == "drill") return console.drill();
   return console.command(request_for(command, wish));
 }
 

@@ -48,20 +48,6 @@ std::string until(const Sla& sla) {
   return time_text(static_cast<std::uint64_t>(sla.accounted.time_since_epoch().count()));
 }
 
-std::string escaped(std::string_view text) {
-  std::string safe;
-  for (const char c : text) {
-    switch (c) {
-      case '<': safe += "&lt;"; break;
-      case '>': safe += "&gt;"; break;
-      case '&': safe += "&amp;"; break;
-      case '"': safe += "&quot;"; break;
-      default: safe += c;
-    }
-  }
-  return safe;
-}
-
 /// 202611 of "2026-11"; 0 of anything else.
 std::uint32_t parse_month(const std::string& text) {
   unsigned year{};
@@ -125,10 +111,10 @@ std::string sla_json(const Sla& sla) {
 std::string sla_page(const Sla& sla) {
   std::string rows;
   for (const auto& [name, value] : lines_of(sla)) {
-    rows += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escaped(name),
-                        escaped(value));
+    rows += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", html_text(name),
+                        html_text(value));
   }
-  const auto title = escaped(fmt::format("{}, {}", sla.guest, month_text(sla.month.month())));
+  const auto title = html_text(fmt::format("{}, {}", sla.guest, month_text(sla.month.month())));
   return fmt::format(
       "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n<title>{0}</title>\n"
       "<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 system-ui, sans-serif; "

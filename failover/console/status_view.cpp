@@ -81,6 +81,7 @@ class View {
       row("throttled", "the backup or the link is slower than the guest writes", Colour::yellow);
     }
     if (guest.has_last_failover()) failover(guest.last_failover());
+    if (guest.has_last_drill()) drill(guest.last_drill());
   }
 
  private:
@@ -185,6 +186,13 @@ class View {
     row(outage.planned() ? "last switchover" : "last failover",
         fmt::format("{}; decision to running {}", time_text(outage.running_unix_us()),
                     duration_text(static_cast<double>(outage.promote_us()))));
+  }
+
+  void drill(const control::DrillSummary& drill) {
+    const auto when = time_text(drill.started_unix_us());
+    if (!drill.passed()) return row("last drill", when + "; FAILED", Colour::red);
+    row("last drill", fmt::format("{}; recovered in {}", when,
+                                  duration_text(static_cast<double>(drill.recovery_us()))));
   }
 
   const Paint& paint_;

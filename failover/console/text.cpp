@@ -48,6 +48,20 @@ std::string clip(std::string_view text, std::size_t columns) {
   return out;
 }
 
+std::string html_text(std::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    switch (c) {
+      case '<': safe += "&lt;"; break;
+      case '>': safe += "&gt;"; break;
+      case '&': safe += "&amp;"; break;
+      case '"': safe += "&quot;"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
 std::string Paint::operator()(std::string_view text, Colour colour) const {
   if (mode_ == Mode::plain || colour == Colour::none || text.empty()) return std::string{text};
   constexpr std::array<int, 6> codes{0, 31, 32, 33, 1, 2};

@@ -20,6 +20,9 @@ namespace understudy::failover::console {
 /// reports may hold text of others, and must not drive a terminal.
 [[nodiscard]] std::string clip(std::string_view text, std::size_t columns);
 
+/// As the text of a page.
+[[nodiscard]] std::string html_text(std::string_view text);
+
 enum class Colour : std::uint8_t { none, red, green, yellow, bold, dim };
 
 /// Colours words for a terminal, or leaves them alone.

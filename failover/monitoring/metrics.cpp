@@ -123,6 +123,20 @@ void add_failovers(Page& page, const control::Guest& guest) {
              in_seconds(last.promote_us()));
 }
 
+void add_drill(Page& page, const control::Guest& guest) {
+  if (!guest.has_last_drill()) return;
+  const Labels of{{"guest", guest.name()}};
+  const auto& last = guest.last_drill();
+  page.gauge("understudy_guest_last_drill_success", "1 if the last drill on this host passed.", of,
+             last.passed() ? 1 : 0);
+  page.gauge("understudy_guest_last_drill_timestamp_seconds", "When it was begun.", of,
+             in_seconds(last.started_unix_us()));
+  if (last.recovery_us() == 0) return;
+  page.gauge("understudy_guest_last_drill_recovery_seconds",
+             "From the command to the first probe that its clone passed.", of,
+             in_seconds(last.recovery_us()));
+}
+
 void add_availability(Page& page, const control::Guest& guest, UnixTime at) {
   const Labels of{{"guest", guest.name()}};
   const auto* month = find_month(guest.availability(), month_number(at));
@@ -181,6 +195,7 @@ void add_guest(Page& page, const control::Status& status, const control::Guest& 
                guest.active_host() == member.name() ? 1 : 0);
   }
   add_failovers(page, guest);
+  add_drill(page, guest);
   const bool active = guest.active_host() == here;
   if (!active && guest.backup_host() != here) return;
   for (int state = control::GuestState_MIN; state <= control::GuestState_MAX; ++state) {

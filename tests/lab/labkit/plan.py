@@ -20,6 +20,7 @@ UPLINKS = ("tap", "dpdk")
 LINKS = ("tcp", "dpdk")
 CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
 GUEST_ADDRESS = "10.78.0.10"
+PORTS = {"postgresql": 5432, "mariadb": 3306}  # of the guests' databases
 REPLICATION_PORT = 7400
 HTTP_PORT = 9177
 WITNESS = "w"
@@ -169,6 +170,7 @@ class Plan:
                 f"  protection {{ interval_ms: {guest.interval_ms}"
                 + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "")
                 + (f" sync_rate_mib: {guest.sync_rate_mib}" if guest.sync_rate_mib else "") + " }",
+                f'  drill {{ address: "{GUEST_ADDRESS}/24" tcp_port: {PORTS[guest.database]} }}',
                 "}"]
         return "\n".join(lines + self.extra) + "\n"
 

@@ -1,0 +1,57 @@
+// The drills of a host: takes the commands, watches over the one that runs, keeps the evidence.
+// Runs on the io_context's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+
+#include "config/settings.hpp"
+#include "failover/control_server.hpp"
+#include "failover/drill_evidence.hpp"
+#include "failover/drill_runner.hpp"
+#include "failover/guest_host.hpp"
+
+namespace understudy::failover {
+
+class Drills {
+ public:
+  /// What the active host last said of a guest; nullptr: nothing.
+  using Seen = std::function<const control::Guest*(const std::string& guest)>;
+
+  Drills(boost::asio::io_context& io, const Settings& settings, Seen seen);
+
+  void begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
+  void list(const std::shared_ptr<ControlCall>& call) const;
+  /// Often: stops a drill that slows the real guest.
+  void tick();
+  /// nullopt: none is known here.
+  [[nodiscard]] std::optional<control::DrillSummary> last(const std::string& guest) const;
+  /// Ends the one that runs. Idempotent.
+  void stop();
+
+ private:
+  [[nodiscard]] Result<config::Drill> plan_for(const control::DrillRequest& request) const;
+  [[nodiscard]] control::DrillReport begin_report(const std::string& guest) const;
+  void start(const std::shared_ptr<ControlCall>& call, DrillOrder order);
+  void finish(control::DrillReport report);
+  [[nodiscard]] std::optional<std::string> why_too_much(const control::Guest& seen) const;
+
+  boost::asio::io_context& io_;
+  const Settings& settings_;
+  const Seen seen_;
+  DrillBook book_;
+  bool busy_{};
+  bool stopped_{};
+  std::string guest_;  ///< of the drill that runs
+  std::uint32_t max_commit_ms_{};
+  control::DrillImpact before_;
+  control::DrillImpact worst_;
+  std::shared_ptr<ControlCall> call_;
+  std::unique_ptr<DrillRunner> runner_;
+};
+
+}  // namespace understudy::failover

@@ -1,0 +1,184 @@
+"""A clone of the replica is asked in a network of its own, while the real guest works on. About 80 s."""
+
+import json
+import os
+import re
+import subprocess
+import time
+import unittest
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab_case import LabCase
+
+from labkit import output_commit, pcap, story
+from labkit.host import DAEMON
+from labkit.hosts import GUEST
+from labkit.story import wait_for
+
+PSQL = "/usr/lib/postgresql/15/bin/psql"
+STATE = "/var/lib/understudy/state"
+DRILL_SECONDS = 100
+PLAN = f"""
+probe {{ tcp {{ port: 5432 }} timeout_s: 60 }}
+probe {{ name: "ledger" timeout_s: 60 sql {{ psql: "{PSQL}" database: "bench"
+  query: "select count(*), max(number), min(number) from ledger" }} }}
+probe {{ name: "script" script {{ command: ["sh", "-c",
+  "echo $GUEST $GUEST_ADDRESS $DRILL_EPOCH; ls /sys/class/net >/dev/null; ip -o -4 addr"] }} }}
+"""
+
+
+class DrillCase(LabCase):
+    """Not run by itself."""
+
+    def drill(self, plan: str = "", host: str = "b") -> dict:
+        words = ["drill", GUEST, "--json"]
+        if plan:
+            path = self.directory / "drill.plan"
+            path.write_text(plan)
+            words += ["--probe", str(path)]
+        done = self.hosts.understudy(host, *words, timeout=DRILL_SECONDS)
+        self.assertTrue(done.stdout, done.stderr)
+        report = json.loads(done.stdout)["drill"]
+        self.assertEqual(report["passed"], done.returncode == 0)
+        return report
+
+    @contextmanager
+    def sent_by(self, host: str, path: Path):
+        """What this host sends into the guests' network with the guest's own address as its source."""
+        mac = re.search(r"lladdr (\S+)", self.hosts.client(
+            ["ip", "neigh", "show", story.GUEST_ADDRESS], 5).stdout)[1]
+        lab = self.hosts.lab
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", lab.plan.namespace("switch"), "tcpdump", "-i", f"gu-{host}", "-Q",
+             "in", "-n", "-U", "-w", str(path), "ether", "src", mac],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while "listening on" not in process.stderr.readline():
+            self.assertIsNone(process.poll())
+        try:
+            yield
+            time.sleep(1)  # the kernel keeps what it captured for as long
+        finally:
+            process.terminate()
+            process.communicate()
+
+    def processes(self, host: str, name: str) -> list[int]:
+        """Of the whole host, in whatever network."""
+        space = os.readlink(f"/proc/{self.hosts.lab.host(host).init_pid()}/ns/pid")
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if (os.readlink(entry / "ns/pid") == space
+                        and (entry / "comm").read_text().startswith(name)):
+                    found.append(int(entry.name))
+            except OSError:
+                pass  # it ended meanwhile
+        return found
+
+    def assert_nothing_left(self, host: str, machines: int):
+        wait_for("the clone's end", lambda: len(self.processes(host, "qemu")) == machines, 10)
+        files = self.hosts.run(host, ["find", STATE, "-type", "f"]).stdout.split()
+        known = [file for file in files if re.search(r"/(record|availability|disks/.*|drills/[^/]*"
+                                                     r"\.(json|html))$", file)]
+        self.assertEqual(files, known)
+
+    def assert_ledger_of_epoch(self, report: dict, acks_before: int, acks_after: int):
+        said = next(probe["said"] for probe in report["probe"] if probe["name"] == "ledger")
+        count, last, first = (int(number) for number in said.split("|"))
+        self.assertEqual((count, first), (last, 1), "the clone's ledger has a hole")
+        self.assertGreaterEqual(last, acks_before, "a row was acknowledged and the clone lacks it")
+        self.assertLessEqual(last, acks_after + 1, "the clone went on by itself")
+
+    def assert_evidence(self, report: dict):
+        """What was told is what is kept, and it is whole."""
+        path = f"{STATE}/drills/{report['id']}"
+        kept = json.loads(self.hosts.run("b", ["cat", path + ".json"]).stdout)
+        self.assertEqual(kept, report)
+        page = self.hosts.run("b", ["cat", path + ".html"]).stdout
+        self.assertIn(report["configuration_hash"], page)
+        self.assertNotRegex(page, r"(?i)<script|src=|https?:")
+        self.assertRegex(report["configuration_hash"], r"^[0-9a-f]{32}$")
+        self.assertRegex(report["id"], rf"^{GUEST}-\d{{8}}T\d{{6}}Z$")
+        self.assertLess(int(report["recovery_point_us"]), 1_000_000)
+        self.assertGreater(int(report["recovery_us"]), 0)
+        self.assertGreater(int(report["finished_unix_us"]), int(report["started_unix_us"]))
+        steps = [step["name"] for step in report["step"]]
+        self.assertEqual(steps[-1], "clean up")
+        self.assertIn("copy the memory", steps)
+
+    def drill_beside_a_ledger(self):
+        capture = self.directory / "drill.pcap"
+        of_backup = self.directory / "of-b.pcap"
+        with self.hosts.trace(capture), self.sent_by("b", of_backup), \
+                story.LedgerProcess(self.hosts, self.directory) as ledger:
+            before = len(ledger.wait_acks(20, 20))
+            report = self.drill(PLAN)
+            after = len(ledger.acks())
+            verdict = ledger.stop()
+        self.assertTrue(report["passed"], report)
+        self.assert_ledger_of_epoch(report, before, after)
+        self.assert_evidence(report)
+        self.assert_ledger_good(ledger, verdict)
+        self.assertEqual(list(pcap.read(of_backup)), [], "the clone was heard")
+        packets = list(pcap.read(capture))
+        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
+                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
+                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
+            self.assertTrue(finding.good, finding.violations)
+        self.assert_nothing_left("b", 1)
+        self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
+        print({"recovery_ms": int(report["recovery_us"]) // 1000,
+               "steps_ms": {s["name"]: int(s["took_us"]) // 1000 for s in report["step"]},
+               "before": report["before"], "worst": report["worst"]})
+
+
+class DrillTest(DrillCase):
+    protected = True
+
+    def test_1_a_clone_answers_and_nobody_else_hears_it(self):
+        self.drill_beside_a_ledger()
+
+    def test_2_what_cannot_be_is_said(self):
+        refused = self.hosts.understudy("a", "drill", GUEST)
+        self.assertIn("on host b; give the command there", refused.stderr)
+        bad = self.directory / "bad.plan"
+        bad.write_text('probe { http { port: 70000 } }')
+        refused = self.hosts.understudy("b", "drill", GUEST, "--probe", str(bad))
+        self.assertIn("the probe file:1", refused.stderr)
+        failed = self.drill('probe { tcp { port: 9 } timeout_s: 1 }')
+        self.assertIn("tcp 9", failed["failure"])
+        self.assertFalse(failed["probe"][0]["passed"])
+        self.assert_nothing_left("b", 1)
+        listed = json.loads(self.hosts.order("b", "drills", "--json"))["drills"]["drill"]
+        self.assertEqual([one["passed"] for one in listed], [False, True])
+
+    def test_3_the_daemon_dies_in_the_middle(self):
+        plan = 'probe { script { command: ["sleep", "1000"] } timeout_s: 60 }'
+        path = self.directory / "long.plan"
+        path.write_text(plan)
+        lab = self.hosts.lab
+        client = lab.popen("b", ["understudy", "drill", GUEST, "--probe", str(path)],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("the clone's probe", lambda: self.hosts.run("b", ["pidof", "sleep"]).stdout.strip(), 60)
+        self.assertEqual(len(self.processes("b", "qemu")), 2)
+        lab.kill_service("b", DAEMON)
+        client.wait(20)
+        wait_for("its end", lambda: not self.hosts.run("b", ["pidof", "sleep"]).stdout.strip(), 10)
+        self.assert_nothing_left("b", 0)
+        self.hosts.wait_state("a", "UNPROTECTED", 20)
+        lab.start_service("b", DAEMON)
+        self.hosts.wait_state("a", "PROTECTED", 90)
+
+
+class DrillDiskTest(DrillCase):
+    lab_options = {"guest_name": "pg-disk", "memory_mib": 512}
+    protected = True
+
+    def test_memory_and_disk_are_of_one_epoch(self):
+        with story.Background(self.hosts, story.pgbench_command(100, 2),
+                              self.directory / "pgbench.log"):
+            self.drill_beside_a_ledger()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
