@@ -187,3 +187,40 @@ TEST_CASE("a replica whose machine has died refuses what follows and writes noth
   CHECK(fixture.replica->status().committed == Epoch{1});
   CHECK_FALSE(fixture.replica->on_request(verify_request(), [] { return true; }).failed().empty());
 }
+
+TEST_CASE(
+    "a frozen epoch stays as it was while later ones are applied, and ends with the session") {
+  Fixture fixture;
+  fixture.commit(1, {Fixture::page(0, std::byte{1}), Fixture::page(1, std::byte{2})});
+  Bytes target(fixture.image.size());
+  const auto ram = std::make_shared<RamSnapshot>(fixture.replica->ram(), target);
+  const auto frozen = fixture.replica->freeze(ram, nullptr);
+  REQUIRE(frozen);
+  CHECK(frozen->epoch == Epoch{1});
+  CHECK(frozen->devices.size() == 100);
+  CHECK_FALSE(fixture.replica->freeze(ram, nullptr));
+
+  fixture.commit(2, {Fixture::page(1, std::byte{9}), Fixture::page(2, std::byte{9})});
+  CHECK(fixture.at(1) == std::byte{9});
+  while (ram->copy(1)) {
+  }
+  CHECK(ram->complete());
+  CHECK(target[0] == std::byte{1});
+  CHECK(target[page_bytes] == std::byte{2});
+  CHECK(target[2 * page_bytes] == std::byte{0});
+
+  fixture.replica->on_end({ErrorKind::closed, "gone"});
+  CHECK_FALSE(fixture.replica->freeze(ram, nullptr));
+}
+
+TEST_CASE("a replica that is not complete is not frozen, and one that goes away stops the copy") {
+  Fixture fixture;
+  Bytes target(fixture.image.size());
+  const auto ram = std::make_shared<RamSnapshot>(fixture.replica->ram(), target);
+  CHECK_FALSE(fixture.replica->freeze(ram, nullptr));
+  fixture.commit(1, {Fixture::page(0, std::byte{1}), Fixture::page(1, std::byte{2})});
+  REQUIRE(fixture.replica->freeze(ram, nullptr));
+  fixture.replica->abandon();
+  CHECK_FALSE(ram->copy(1));
+  CHECK_FALSE(ram->complete());
+}
