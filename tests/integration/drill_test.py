@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 import unittest
 from contextlib import contextmanager
@@ -127,9 +128,13 @@ class DrillCase(LabCase):
             self.assertTrue(finding.good, finding.violations)
         self.assert_nothing_left("b", 1)
         self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
-        print({"recovery_ms": int(report["recovery_us"]) // 1000,
-               "steps_ms": {s["name"]: int(s["took_us"]) // 1000 for s in report["step"]},
-               "before": report["before"], "worst": report["worst"]})
+        self.tell(report)
+
+    def tell(self, report: dict):
+        steps = ", ".join(f"{step['name']} {int(step['took_us']) / 1000:.0f}" for step in report["step"])
+        before, worst = (report[when]["commit_latency_p50_us"] / 1000 for when in ("before", "worst"))
+        print(f"  recovered in {int(report['recovery_us']) / 1000:.0f} ms ({steps} ms); the real guest's"
+              f" commits {before:.1f} ms before, {worst:.1f} ms at worst (p50)", file=sys.stderr)
 
 
 class DrillTest(DrillCase):
