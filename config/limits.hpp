@@ -108,6 +108,9 @@ inline constexpr std::size_t drill_plan_bytes = 32U << 10U;
 inline constexpr std::size_t drill_reports = 100;  ///< kept; the oldest goes
 inline constexpr std::size_t drill_report_bytes = 256U << 10U;
 
+inline constexpr auto drain_patience = 15s;  ///< for a backup's copy to begin, or a guest to go
+inline constexpr std::size_t drain_file_bytes = 4096;
+
 inline constexpr auto link_test_bulk = 2s;      ///< as many frames as the link takes
 inline constexpr auto link_test_longest = 15s;  ///< echoes and all
 

@@ -48,6 +48,10 @@ class GuestHost {
   void switch_over(std::shared_ptr<ControlCall> call);
   void verify(std::shared_ptr<ControlCall> call);
 
+  /// Of this guest, anything: running, a replica, or on its way.
+  [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
+  /// The host is to stay empty: nothing starts by itself.
+  void drained(bool drained) { role_.drained(drained); }
   /// Whether the replica that counts is here; else where, and what to do.
   [[nodiscard]] Result<> check_replica() const;
   /// For a clone of it; `done` on the io_context's thread.

@@ -220,7 +220,8 @@ void GuestRole::await_successor(const Scene& scene, Actions& actions) {
 /// A stopped guest that is marked so, once, where it ran last.
 void GuestRole::start_by_itself(const Scene& scene) {
   const auto& record = scene.record;
-  if (!policy_.autostart || has_been_here_ || request_ || record.active != nobody) return;
+  if (!policy_.autostart || drained_ || has_been_here_ || request_ || record.active != nobody)
+    return;
   const auto first = policy_.keep_on.empty() ? self_ : policy_.keep_on.front();
   if ((record.home == nobody ? first : record.home) != self_) return;
   has_been_here_ = true;

@@ -110,6 +110,9 @@ class GuestRole {
   /// Another guest is being copied from here: full copies take turns, but for those asked for.
   void others_copy(bool copying) { others_copy_ = copying; }
 
+  /// This host is to stay empty.
+  void drained(bool drained) { drained_ = drained; }
+
   // --- for the status
   [[nodiscard]] Presence presence() const { return presence_; }
   /// The guest was lost here, or could not be started; detail() says how.
@@ -184,6 +187,7 @@ class GuestRole {
   const GuestPolicy policy_;
   Reprotection reprotection_;
   bool others_copy_{};
+  bool drained_{};
 
   Presence presence_{Presence::none};
   bool suspended_{};

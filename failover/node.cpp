@@ -70,10 +70,12 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               transports_.front()},
       timer_{io},
       availability_{settings_.config().state_dir()},
-      drills_{io_, settings_, [this](const std::string& name) -> const control::Guest* {
+      drills_{io_, settings_,
+              [this](const std::string& name) -> const control::Guest* {
                 const auto found = heard_.find(name);
                 return found == heard_.end() ? nullptr : &found->second.guest;
-              }} {}
+              }},
+      drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
                                           Transports transports) {
@@ -98,6 +100,7 @@ Result<> Node::listen() {
                const std::string& from) -> Result<std::shared_ptr<replication::ReplicaEvents>> {
       if (!valid_name(offer.guest().name()))
         return fail(ErrorKind::invalid, "the guest has no valid name");
+      if (drain_.drained()) return fail(drain_.refusal());
       log::info("replica.offered", {log::kv("guest", offer.guest().name()), log::kv("from", from)});
       return guest(offer.guest().name()).accept(offer);
     };
@@ -228,8 +231,12 @@ void Node::decide_all() {
 void Node::tick() {
   if (stopped_) return;
   const auto at = now();
-  for (auto* one : guests()) one->tick();
+  for (auto* one : guests()) {
+    one->drained(drain_.drained());
+    one->tick();
+  }
   drills_.tick();
+  drain_.tick();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
   if (book_.waits() && at - reminded_ > reminder_period) {
     reminded_ = at;
@@ -314,11 +321,27 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
   }
   if (call->request().has_link_test()) return on_link_test(call);
   if (call->request().has_drills()) return drills_.list(call);
+  if (call->request().has_drain() || call->request().has_undrain()) return on_drain_call(call);
   if (guest_of(call->request()).empty()) {
     return call->fail(
         {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
   }
   on_guest_call(call);
+}
+
+void Node::on_drain_call(const std::shared_ptr<ControlCall>& call) {
+  const auto& request = call->request();
+  const auto& wanted = request.has_drain() ? request.drain().host() : request.undrain().host();
+  const auto& here = settings_.this_host().name();
+  if (wanted != here) {
+    return call->fail(
+        {ErrorKind::invalid,
+         settings_.find_host(wanted) == nullptr
+             ? fmt::format("there is no host \"{}\" in the configuration", wanted)
+             : fmt::format("this is host {}; give the command on host {}", here, wanted)});
+  }
+  if (request.has_drain()) return drain_.begin(call);
+  drain_.end(call);
 }
 
 void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
@@ -335,6 +358,7 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
                      "the guests it knows",
                      settings_.this_host().name(), name)});
   }
+  if (request.has_start() && drain_.drained()) return call->fail(drain_.refusal());
   auto& one = guest(name);
   switch (request.what_case()) {
     case control::Request::kStart: return one.start(call);
@@ -384,6 +408,7 @@ control::Status Node::status() const {
   status.set_host(settings_.this_host().name());
   status.set_cluster(settings_.config().cluster());
   status.set_version(UNDERSTUDY_VERSION);
+  status.set_drained(drain_.drained());
   add_quorum(status);
   std::map<std::string, control::Guest> all;
   for (const auto* one : guests()) {
@@ -441,6 +466,7 @@ void Node::add_warnings(control::Status& status) const {
     status.add_warning(
         "no quorum: guests here are paused and their output is closed until a majority is back");
   }
+  if (drain_.drained()) status.add_warning(drain_.refusal().message);
   if (!memory_trouble_.empty()) {
     status.add_warning("this host cannot remember who may run a guest, and does not vote: " +
                        memory_trouble_);

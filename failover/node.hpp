@@ -16,6 +16,7 @@
 
 #include "config/settings.hpp"
 #include "failover/corosync_membership.hpp"
+#include "failover/drain.hpp"
 #include "failover/drills.hpp"
 #include "failover/guest_host.hpp"
 #include "failover/monitoring/availability_book.hpp"
@@ -68,6 +69,7 @@ class Node final : public MembershipEvents {
   void account();
 
   void on_call(const std::shared_ptr<ControlCall>& call);
+  void on_drain_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
   void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
@@ -91,6 +93,7 @@ class Node final : public MembershipEvents {
   std::map<std::string, Heard> heard_;
   AvailabilityBook availability_;
   Drills drills_;
+  Drain drain_;
   TimePoint accounted_;
   bool stopped_{};
 

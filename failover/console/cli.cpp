@@ -255,6 +255,8 @@ control::Request request_for(const std::string& command, const Wish& wish) {
     request.mutable_protect()->set_guest(wish.guest);
     request.mutable_protect()->set_backup(wish.backup);
   }
+  if (command == "drain") request.mutable_drain()->set_host(wish.host);
+  if (command == "undrain") request.mutable_undrain()->set_host(wish.host);
   if (command == "drills") request.mutable_drills();
   if (command == "link") request.mutable_link_test()->set_host(wish.host);
   return request;
@@ -300,6 +302,13 @@ void describe(CLI::App& app, Wish& wish) {
   drill->add_option("--probe", wish.probe_file, "what to ask it (config.Drill), as text")
       ->type_name("FILE");
   app.add_subcommand("drills", "The drills of this host, the newest first");
+  for (const auto& [name, help] :
+       {std::pair{"drain", "Move all guests and replicas off this host, and take none"},
+        {"undrain", "Take guests and replicas again"}}) {
+    app.add_subcommand(name, help)
+        ->add_option("HOST", wish.host, "this host's name, to be sure")
+        ->required();
+  }
   auto* link = app.add_subcommand("link", "Examine the path to another host");
   link->require_subcommand(1);
   link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
