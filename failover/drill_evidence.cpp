@@ -14,7 +14,6 @@
 
 #include "config/content_hash.hpp"
 #include "config/limits.hpp"
-#include "config/log.hpp"
 #include "config/settings.hpp"
 #include "failover/console/status_json.hpp"
 #include "failover/console/text.hpp"

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "config/limits.hpp"
-#include "config/log.hpp"
 #include "config/priority.hpp"
 #include "failover/drill_probes.hpp"
 #include "netbuffer/isolated_network.hpp"

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <thread>
 
 #include <catch2/catch.hpp>
 

@@ -1,9 +1,6 @@
-#include <sys/socket.h>
-
 #include <filesystem>
 #include <fstream>
 
-#include <google/protobuf/util/json_util.h>
 #include <catch2/catch.hpp>
 
 #include "config/limits.hpp"

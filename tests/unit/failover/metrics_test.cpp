@@ -89,6 +89,20 @@ TEST_CASE("of another host's guest, only who runs it is told") {
   CHECK(text.find("recovery_point") == std::string::npos);
 }
 
+TEST_CASE("the last drill is told where its evidence is") {
+  auto status = cluster("b");
+  auto& drill = *add_protected(status).mutable_last_drill();
+  drill.set_started_unix_us(1'795'302'900'000'000);
+  auto text = metrics_text(status, november);
+  CHECK(has_line(text, R"(understudy_guest_last_drill_success{guest="p\"g"} 0)"));
+  CHECK(text.find("drill_recovery") == std::string::npos);
+  drill.set_passed(true);
+  drill.set_recovery_us(2'500'000);
+  text = metrics_text(status, november);
+  CHECK(has_line(text, R"(understudy_guest_last_drill_success{guest="p\"g"} 1)"));
+  CHECK(has_line(text, R"(understudy_guest_last_drill_recovery_seconds{guest="p\"g"} 2.5)"));
+}
+
 TEST_CASE("a suspended guest serves nobody, and no objective has no budget") {
   auto status = cluster("a");
   auto& guest = add_protected(status);
