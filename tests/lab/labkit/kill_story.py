@@ -14,6 +14,7 @@ from .report import Check, LedgerCounts, OutageMs
 
 AFTERMATH_SECONDS = 3.0   # of ledger after the first reply
 PROMOTION_SECONDS = 20.0  # patience, not a target
+LOAD_END_SECONDS = 40     # the same: an emulated guest takes seconds to accept eight clients
 
 
 @dataclass
@@ -77,7 +78,7 @@ def under_load(hosts, directory: Path, delay: float, result: KillResult, strike,
             with step("the ledger and the load go on"):
                 time.sleep(AFTERMATH_SECONDS)
                 verdict = ledger.stop()
-                run = hosts.database.parse_load(load.wait(load_seconds + 15))
+                run = hosts.database.parse_load(load.wait(load_seconds + LOAD_END_SECONDS))
         finally:
             result.acks = ledger.acks()
             result.ledger.acknowledged = len(result.acks)
