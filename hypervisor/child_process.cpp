@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -47,6 +48,8 @@ struct ChildPlan {
   char* const* command;
   char* const* environment;
   const std::vector<int>& inherited;
+  Launch::Group group;
+  int input;  ///< negative: none
   int errors;
   Output output;
   int obstacle;  ///< closed by a successful exec; else it carries errno
@@ -62,9 +65,10 @@ struct ChildPlan {
   leave_real_time();
   ::setpriority(PRIO_PROCESS, 0, 0);
   const bool orphaned = ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != plan.parent;
+  if (plan.group == Launch::Group::own) ::setsid();
   if (!orphaned) {
     const int null = ::open("/dev/null", O_RDWR);
-    ::dup2(null, STDIN_FILENO);
+    ::dup2(plan.input < 0 ? null : plan.input, STDIN_FILENO);
     ::dup2(plan.output == Output::dropped ? null : plan.errors, STDOUT_FILENO);
     ::dup2(plan.errors, STDERR_FILENO);
     // Libraries open descriptors that are not close-on-exec: one of DPDK's would keep a guest's
@@ -76,6 +80,16 @@ struct ChildPlan {
   const int error = errno;
   [[maybe_unused]] const auto told = ::write(plan.obstacle, &error, sizeof error);
   ::_exit(127);
+}
+
+/// A file in memory that the child reads: however long it is, nobody waits for the reader.
+Result<UniqueFd> input_of(const std::string& text) {
+  if (text.empty()) return UniqueFd{};
+  UniqueFd file{::memfd_create("stdin", MFD_CLOEXEC)};
+  if (!file) return fail_errno("memfd_create");
+  if (::pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
+    return fail_errno("a child's input");
+  return file;
 }
 
 /// Waits until the child has become its program, or says why it could not.
@@ -101,16 +115,17 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
   // Non-blocking at both ends: a child that talks too much loses words, not time.
   UNDERSTUDY_TRY(auto errors, Pipe::create(O_NONBLOCK));
   UNDERSTUDY_TRY(auto obstacle, Pipe::create(0));
+  UNDERSTUDY_TRY(const auto input, input_of(launch.input));
 
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno("fork");
   if (pid == 0) {
-    become({command_pointers.data(), environment_pointers.data(), launch.inherited,
-            errors.writing.get(), launch.output, obstacle.writing.get(), parent});
+    become({command_pointers.data(), environment_pointers.data(), launch.inherited, launch.group,
+            input.get(), errors.writing.get(), launch.output, obstacle.writing.get(), parent});
   }
   UniqueFd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
-  ChildProcess child{pid, std::move(pidfd), std::move(errors.reading)};
+  ChildProcess child{pid, launch.group, std::move(pidfd), std::move(errors.reading)};
   if (!child.pidfd_) return fail_errno("pidfd_open");
   obstacle.writing.reset();
   UNDERSTUDY_CHECK(wait_for_exec(obstacle, launch.command.front()));
@@ -119,6 +134,7 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
 
 ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   std::swap(pid_, other.pid_);
+  std::swap(group_, other.group_);
   std::swap(pidfd_, other.pidfd_);
   std::swap(errors_, other.errors_);
   return *this;
@@ -142,16 +158,25 @@ bool ChildProcess::wait(Duration patience) const {
   }
 }
 
-int ChildProcess::exit_status() const {
-  siginfo_t about{};
-  // Left to be reaped by `kill`.
-  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &about, WEXITED | WNOHANG | WNOWAIT) != 0)
-    return 255;
-  return about.si_code == CLD_EXITED ? about.si_status : 128 + about.si_status;
+int ChildProcess::exit_status() {
+  UNDERSTUDY_ASSERT(pidfd_, "there is a child");
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
+  }
+  // What it left behind, while its number is still taken.
+  if (group_ == Launch::Group::own) ::kill(-pid_, SIGKILL);
+  int status{};
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pidfd_.reset();
+  constexpr int by_signal = 128;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : by_signal + WTERMSIG(status);
 }
 
 void ChildProcess::kill() {
   if (!pidfd_) return;
+  if (group_ == Launch::Group::own) ::kill(-pid_, SIGKILL);
   ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }

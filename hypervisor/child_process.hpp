@@ -21,6 +21,9 @@ struct Launch {
   std::vector<std::string> environment;  ///< NAME=value, added to ours
   std::vector<int> inherited;            ///< descriptors that the child gets under the same numbers
   Output output{Output::dropped};
+  std::string input{};  ///< what it reads from stdin; empty: nothing
+  enum class Group : std::uint8_t { ours, own };
+  Group group{Group::ours};  ///< own: what it starts in turn is killed with it
 };
 
 /// Killed when this object dies, and by the kernel (PR_SET_PDEATHSIG) when the thread that started
@@ -38,18 +41,19 @@ class ChildProcess {
   [[nodiscard]] int exit_fd() const { return pidfd_.get(); }
   [[nodiscard]] bool ended() const;
   [[nodiscard]] bool wait(Duration patience) const;
-  /// Of a child that has ended and not been killed: 0 to 255, or 128 plus the signal that ended it.
-  [[nodiscard]] int exit_status() const;
+  /// Waits for its end: the exit status, or 128 and the number of the signal that ended it.
+  [[nodiscard]] int exit_status();
   /// SIGKILL, and waits: afterwards no instruction of the child is executed any more.
   void kill();
   /// What it last wrote to stderr (bounded), for error messages; each call returns what is new.
   [[nodiscard]] std::string complaints();
 
  private:
-  ChildProcess(pid_t pid, UniqueFd pidfd, UniqueFd errors)
-      : pid_{pid}, pidfd_{std::move(pidfd)}, errors_{std::move(errors)} {}
+  ChildProcess(pid_t pid, Launch::Group group, UniqueFd pidfd, UniqueFd errors)
+      : pid_{pid}, group_{group}, pidfd_{std::move(pidfd)}, errors_{std::move(errors)} {}
 
   pid_t pid_;
+  Launch::Group group_;
   UniqueFd pidfd_;
   UniqueFd errors_;
 };
