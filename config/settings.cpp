@@ -296,6 +296,35 @@ void examine_dpdk(const Examined<config::Dpdk>& dpdk) {
               limits::dpdk_memory_mib_max);
 }
 
+void examine_fencing(const Examined<config::Fencing>& fencing) {
+  auto& value = fencing.value;
+  if (value.agent().empty()) fencing.complain("agent", "name the fence agent's program");
+  fencing.absolute_path("agent", value.agent());
+  if (value.action().empty()) value.set_action("off");
+  if (value.action() != "off" && value.action() != "reboot") {
+    fencing.complain("action", fmt::format("'{}' is neither off nor reboot", value.action()));
+  }
+  if (value.timeout_s() == 0) value.set_timeout_s(20);
+  if (!value.has_retries()) value.set_retries(2);
+  fencing.number("timeout_s", value.timeout_s(), 1, limits::fencing_timeout_s_max);
+  fencing.number("retries", value.retries(), 0, limits::fencing_retries_max);
+  fencing.number("delay_ms", value.delay_ms(), 0, limits::fencing_delay_ms_max);
+  if (static_cast<std::size_t>(value.option_size()) > limits::fencing_options) {
+    fencing.complain("option", fmt::format("more than {} options", limits::fencing_options), 0);
+  }
+  for (int i = 0; i < value.option_size(); ++i) {
+    const auto& option = value.option(i);
+    const auto name = option.substr(0, option.find('='));
+    // The value is not repeated here: it may be a password.
+    if (name.size() == option.size() || !valid_name(name) ||
+        option.find_first_of("\r\n") != std::string::npos) {
+      fencing.complain("option", "an option is one line, name=value", i);
+    } else if (name == "action" || name == "nodename") {
+      fencing.complain("option", fmt::format("{} is given by us; leave it out", name), i);
+    }
+  }
+}
+
 void examine_host(const Examined<config::Host>& host) {
   host.name("name", host.value.name());
   if (!host.value.label().empty()) host.name("label", host.value.label());
@@ -307,6 +336,8 @@ void examine_host(const Examined<config::Host>& host) {
       host.complain("replication_address", endpoint.error().message);
     }
   }
+  if (host.value.has_fencing())
+    examine_fencing(host.nested(*host.value.mutable_fencing(), "fencing"));
 }
 
 void examine_cluster(const Examined<config::Config>& config) {
@@ -316,6 +347,11 @@ void examine_cluster(const Examined<config::Config>& config) {
   for (int i = 0; i < value.host_size(); ++i) {
     const auto host = config.nested(*value.mutable_host(i), "host", i);
     examine_host(host);
+    if (host.value.has_fencing() && value.host_size() != 2) {
+      host.complain("fencing",
+                    "fencing is for clusters of exactly two hosts; three or more decide by "
+                    "majority and need none");
+    }
     if (!names.insert(host.value.name()).second) {
       host.complain(
           "name", fmt::format("'{}' stands twice; every host has its own name", host.value.name()));

@@ -140,7 +140,9 @@ class Worker final : public CorosyncMembership, private CorosyncEvents {
       UNDERSTUDY_CHECK(dispatch(*session));
     }
     // Not amid a change of ring: leaving is a synchronous call; ending the session does as well.
-    if (!assembler_.group_ahead()) session->leave();
+    if (assembler_.group_ahead()) return {};
+    static_cast<void>(send_all(*session));  // the last words; who misses them does without
+    session->leave();
     return {};
   }
 

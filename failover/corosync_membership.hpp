@@ -26,8 +26,8 @@ class CorosyncMembership : public Membership {
                                                                  const std::string& group,
                                                                  MembershipEvents& events);
 
-  /// Leaves the group (the others see it go at once), disconnects, waits for the thread.
-  /// Idempotent; may be called from inside an event.
+  /// Sends what waits, leaves the group (the others see it go at once), disconnects, waits for the
+  /// thread. Idempotent; may be called from inside an event.
   virtual void stop() = 0;
 };
 

@@ -11,6 +11,7 @@ namespace understudy::failover {
 struct GuestRole::Scene {
   const View& view;
   Record record;
+  NodeId dead;  ///< is known to run and to hold nothing
   TimePoint now;
   bool& proposed;
 };
@@ -28,7 +29,7 @@ GuestRole::Actions GuestRole::decide(const RecordBook& book, TimePoint now) {
   disagreed_since_.reset();
   reprotection_.look(*book.view(), now);
   bool proposed = false;
-  const Scene scene{*book.view(), book.decided(guest_), now, proposed};
+  const Scene scene{*book.view(), book.decided(guest_), book.dead(), now, proposed};
   if (scene.record.active == self_) {
     as_active(scene, actions);
   } else {
@@ -90,7 +91,8 @@ void GuestRole::take_over(const Scene& scene, Actions& actions) {
 
 /// We should run the guest and have lost it: its backup takes over, or nobody.
 void GuestRole::give_up_guest(const Scene& scene, Actions& actions) {
-  const auto backup = powered_off_ ? nobody : scene.record.backup;
+  const bool nowhere = powered_off_ || scene.record.backup == scene.dead;
+  const auto backup = nowhere ? nobody : scene.record.backup;
   if (backup != nobody && !scene.view.has(backup)) return;  // it holds the only copy: wait for it
   propose(scene, backup, nobody, detail_, actions);
 }
@@ -285,7 +287,8 @@ Result<> GuestRole::need_active(const RecordBook& book) const {
 Result<> GuestRole::start(const RecordBook& book) {
   UNDERSTUDY_CHECK(accept_request(book));
   const auto record = book.decided(guest_);
-  if (record.active != nobody || presence_ == Presence::running) {
+  const bool taken = record.active != nobody && record.active != book.dead();
+  if (taken || presence_ == Presence::running) {
     return fail(ErrorKind::conflict, "guest {} runs already (`understudy status` shows where)",
                 guest_);
   }
@@ -350,11 +353,12 @@ void GuestRole::pursue_request(const Scene& scene, Actions& actions) {
 void GuestRole::pursue_start(const Scene& scene, Actions& actions) {
   if (presence_ == Presence::running) return answer("started", actions);
   if (scene.record.active == self_) return;  // starting
-  if (scene.record.active != nobody)
+  if (scene.record.active != nobody && scene.record.active != scene.dead)
     return answer(fail(ErrorKind::conflict, "another host was faster"), actions);
   if (presence_ != Presence::none) return;  // an old replica is on its way out
   auto next = scene.record;
   next.active = self_;
+  next.backup = nobody;
   next.keep_on = wish(scene.record, self_);
   propose(scene, std::move(next), "", actions);
   request_->term = scene.record.term.next();

@@ -59,6 +59,8 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
       settings_{std::move(settings)},
       store_{std::move(store)},
       book_{settings_.this_node(), host_ids(settings_), store_.load()},
+      fencer_{io_, settings_, book_,
+              [this](const RecordBook::Messages& messages) { send(messages); }},
       transports_{std::move(transports)},
       daemon_{io_,
               settings_,
@@ -131,6 +133,8 @@ void Node::stop() {
   // Closed for good: the backups may take over while the rest of this host is still being cleaned
   // up.
   for (auto* one : guests()) one->begin_stop();
+  if (book_.view()) send(book_.farewell());
+  fencer_.stop();
   timer_.cancel();
   drills_.stop();
   end_link_test_ = true;
@@ -226,6 +230,7 @@ void Node::on_lost(const Error& reason) {
 
 void Node::decide_all() {
   for (auto* one : guests()) one->decide();
+  fencer_.decide();
 }
 
 void Node::tick() {
@@ -237,6 +242,7 @@ void Node::tick() {
   }
   drills_.tick();
   drain_.tick();
+  fencer_.decide();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
   if (book_.waits() && at - reminded_ > reminder_period) {
     reminded_ = at;
@@ -322,6 +328,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
   if (call->request().has_link_test()) return on_link_test(call);
   if (call->request().has_drills()) return drills_.list(call);
   if (call->request().has_drain() || call->request().has_undrain()) return on_drain_call(call);
+  if (call->request().has_confirm_dead()) return on_confirm_dead(call);
   if (guest_of(call->request()).empty()) {
     return call->fail(
         {ErrorKind::invalid, "this daemon does not know such a request; are both of one version?"});
@@ -369,6 +376,16 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kDrill: return drills_.begin(call, one);
     default: return one.verify(call);
   }
+}
+
+void Node::on_confirm_dead(const std::shared_ptr<ControlCall>& call) {
+  const auto& request = call->request().confirm_dead();
+  auto answer = request.sure() ? fencer_.confirm(request.host()) : fencer_.stakes(request.host());
+  if (!answer) return call->fail(answer.error());
+  if (request.sure()) return call->done(*answer);
+  control::Reply reply;
+  reply.mutable_stakes()->set_text(*answer);
+  call->finish(std::move(reply));
 }
 
 void Node::on_link_test(const std::shared_ptr<ControlCall>& call) {
@@ -476,11 +493,12 @@ void Node::add_warnings(control::Status& status) const {
         "{} was damaged: this host has no vote until a majority of the others has met it; if all "
         "hosts say so and no guest runs anywhere, remove that file on all of them",
         store_.path()));
-  } else if (book_.quorate() && !book_.ready()) {
+  } else if (book_.quorate() && !book_.ready() && !book_.lost_other()) {
     status.add_warning(
         "the records are not agreed: a majority that remembers must meet, or, when the cluster is "
         "new, all hosts once");
   }
+  fencer_.report(status);
 }
 
 }  // namespace understudy::failover

@@ -18,6 +18,7 @@
 #include "failover/corosync_membership.hpp"
 #include "failover/drain.hpp"
 #include "failover/drills.hpp"
+#include "failover/fencer.hpp"
 #include "failover/guest_host.hpp"
 #include "failover/monitoring/availability_book.hpp"
 #include "failover/monitoring/http_server.hpp"
@@ -71,6 +72,7 @@ class Node final : public MembershipEvents {
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_drain_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
+  void on_confirm_dead(const std::shared_ptr<ControlCall>& call);
   void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
   [[nodiscard]] control::Guest report(const GuestHost& guest) const;
@@ -84,6 +86,7 @@ class Node final : public MembershipEvents {
   RecordStore store_;
   std::string memory_trouble_;
   RecordBook book_;
+  Fencer fencer_;
   const Transports transports_;
   GuestHost::Daemon daemon_;
   boost::asio::steady_timer timer_;

@@ -36,7 +36,8 @@ RecordBook::RecordBook(NodeId self, std::vector<NodeId> hosts, const peer::Memor
       hosts_{std::move(hosts)},
       voter_{memory.voter()},
       damaged_{memory.damaged()},
-      ballot_{memory.ballot()} {
+      ballot_{memory.ballot()},
+      floor_{memory.term_floor()} {
   for (const auto& entry : memory.record()) {
     accepted_[entry.guest()] = {from_message(entry.record()), entry.ballot()};
   }
@@ -47,6 +48,7 @@ peer::Memory RecordBook::memory() const {
   memory.set_voter(voter_);
   memory.set_damaged(damaged_);
   memory.set_ballot(ballot_);
+  memory.set_term_floor(floor_.value());
   for (const auto& [guest, stored] : accepted_) {
     auto& entry = *memory.add_record();
     entry.set_guest(guest);
@@ -59,13 +61,50 @@ peer::Memory RecordBook::memory() const {
 RecordBook::Messages RecordBook::on_view(const View& view) {
   on_lost();
   view_ = view;
+  if (view.has(dead_)) {
+    dead_ = nobody;
+    era_ = 0;
+  }
   told_ = memory();
+  told_all_ = knows_all_;
   return {own_state()};
+}
+
+NodeId RecordBook::other() const {
+  UNDERSTUDY_ASSERT(pair(), "there are two hosts");
+  return hosts_.front() == self_ ? hosts_.back() : hosts_.front();
+}
+
+bool RecordBook::decides_alone() const {
+  return pair() && view_ && view_->members == std::vector{self_} && dead_ == other() &&
+         (knows_all_ || era_ != 0);
+}
+
+bool RecordBook::may_be_dead(NodeId host) const {
+  return pair() && host == other() && !(view_ && view_->has(host));
+}
+
+RecordBook::Messages RecordBook::confirm_dead(NodeId host) {
+  if (!may_be_dead(host) || !knows_all_) return {};
+  dead_ = host;
+  return view_ ? Messages{own_state()} : Messages{};
+}
+
+RecordBook::Messages RecordBook::prevail(NodeId host, std::uint64_t era) {
+  if (!may_be_dead(host)) return {};
+  dead_ = host;
+  // Later than all that is known here, even by a clock that went back.
+  constexpr std::uint64_t leap = 1'000'000;
+  auto known = floor_;
+  for (const auto& [guest, stored] : accepted_) known = std::max(known, stored.record.term);
+  if (!knows_all_) era_ = std::max(era, known.value() + leap);
+  return view_ ? Messages{own_state()} : Messages{};
 }
 
 peer::Message RecordBook::own_state() const {
   auto message = this->message();
   *message.mutable_state()->mutable_memory() = told_;
+  message.mutable_state()->set_knows_all(told_all_);
   return message;
 }
 
@@ -111,6 +150,7 @@ RecordBook::Messages RecordBook::remind() const {
 void RecordBook::on_lost() {
   view_.reset();
   states_.clear();
+  knowing_.clear();
   voters_.clear();
   adopters_.clear();
   acceptors_.clear();
@@ -128,12 +168,24 @@ RecordBook::Messages RecordBook::on_message(NodeId from, const peer::Message& me
     case peer::Message::kAccepted:
       on_accepted(from, message.accepted().guest(), Term{message.accepted().term()});
       return {};
+    case peer::Message::kFarewell: on_farewell(from); return {};
     default: return {};
   }
 }
 
+void RecordBook::on_farewell(NodeId from) {
+  if (pair() && from == other()) dead_ = from;
+}
+
+bool RecordBook::is_host(NodeId node) const {
+  return std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end();
+}
+
 RecordBook::Messages RecordBook::on_state(NodeId from, const peer::State& state) {
-  if (!adopted_) states_.insert_or_assign(from, state.memory());
+  if (!adopted_) {
+    states_.insert_or_assign(from, state.memory());
+    if (pair() && state.knows_all()) knowing_.insert(from);
+  }
   Messages answers;
   if (state.reminder() && from != self_) {
     answers.push_back(own_state());
@@ -148,11 +200,13 @@ RecordBook::Messages RecordBook::on_state(NodeId from, const peer::State& state)
       all_hosts && std::none_of(states_.begin(), states_.end(), [](auto& one) {
         return one.second.voter() || one.second.damaged();
       });
+  // Whoever knows all tells the other of two hosts, whatever that one remembers.
+  const bool told_all = !knowing_.empty() || decides_alone();
   for (const auto& [node, known] : states_) {
-    const bool host = std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end();
-    if (host && (known.voter() || first_meeting)) voters_.insert(node);
+    if (is_host(node) && (known.voter() || first_meeting || told_all)) voters_.insert(node);
   }
-  if (voters_.size() < majority()) return answers;
+  if (voters_.size() < needed()) return answers;
+  if (told_all) voter_ = true;
   adopt();
   answers.push_back(own_adoption());
   return answers;
@@ -160,30 +214,53 @@ RecordBook::Messages RecordBook::on_state(NodeId from, const peer::State& state)
 
 void RecordBook::adopt() {
   adopted_ = true;
-  const auto age = [](const Stored& one) { return std::tuple{one.ballot, one.record.term}; };
+  // Rings have growing numbers for as long as Corosync remembers them; ballots grow in any case.
+  ballot_ = view_->ring.sequence;
+  for (const auto& [node, state] : states_) {
+    ballot_ = std::max(ballot_, state.ballot() + 1);
+    floor_ = std::max(floor_, Term{state.term_floor()});
+  }
+  if (era_ != 0) {
+    constexpr unsigned ballots_per_second = 24;  // in bits: rings cannot come as fast
+    ballot_ = std::max(ballot_, era_ << ballots_per_second);
+    floor_ = std::max(floor_, Term{era_});
+  }
+  accepted_ = newest();
+  for (auto& [guest, stored] : accepted_) {
+    stored.ballot = ballot_;
+    if (floor_ != Term{} && stored.record.term <= floor_) stored.record.term = floor_.next();
+  }
+}
+
+/// Of all that those who have a vote have accepted; whoever knows all is right.
+std::map<std::string, RecordBook::Stored> RecordBook::newest() const {
+  std::map<std::string, Stored> records;
+  std::map<std::string, std::tuple<bool, std::uint64_t, Term>> ages;
   for (const auto node : voters_) {
     for (const auto& entry : states_.at(node).record()) {
       const Stored theirs{from_message(entry.record()), entry.ballot()};
-      auto& ours = accepted_[entry.guest()];
-      if (age(ours) < age(theirs)) ours = theirs;
+      const auto age = std::tuple{knowing_.contains(node), theirs.ballot, theirs.record.term};
+      const auto [known, first] = ages.emplace(entry.guest(), age);
+      if (!first && age <= known->second) continue;
+      known->second = age;
+      records.insert_or_assign(entry.guest(), theirs);
     }
   }
-  // Rings have growing numbers for as long as Corosync remembers them; ballots grow in any case.
-  ballot_ = view_->ring.sequence;
-  for (const auto& [node, state] : states_) ballot_ = std::max(ballot_, state.ballot() + 1);
-  for (auto& [guest, stored] : accepted_) stored.ballot = ballot_;
+  return records;
 }
 
 void RecordBook::on_adopted(NodeId from, const peer::Adopted& adopted) {
   if (!adopted_ || !voters_.contains(from)) return;
   for (const auto& [guest, term] : adopted.term()) on_accepted(from, guest, Term{term});
   adopters_.insert(from);
-  if (ready_ || adopters_.size() < majority()) return;
+  if (ready_ || adopters_.size() < needed()) return;
   // Every member holds the same records now, or will before it hears anything else in this ring.
   for (const auto& [node, state] : states_) {
-    if (std::find(hosts_.begin(), hosts_.end(), node) != hosts_.end()) voters_.insert(node);
+    if (is_host(node)) voters_.insert(node);
   }
   voter_ = true;
+  knows_all_ = true;
+  era_ = 0;
   damaged_ = false;
   ready_ = true;
 }
@@ -193,6 +270,12 @@ peer::Message RecordBook::message() const {
   peer::Message message;
   message.set_ring_sequence(view_->ring.sequence);
   message.set_ring_representative(view_->ring.representative.value());
+  return message;
+}
+
+peer::Message RecordBook::farewell() const {
+  auto message = this->message();
+  message.mutable_farewell();
   return message;
 }
 
@@ -217,10 +300,16 @@ peer::Message RecordBook::propose(const std::string& guest, Record next) {
   return message;
 }
 
+Record RecordBook::unknown() const {
+  Record record;
+  record.term = floor_;
+  return record;
+}
+
 RecordBook::Messages RecordBook::on_proposal(const peer::Proposal& proposal) {
   if (!ready_) return {};
   proposed_.erase(proposal.guest());
-  auto& ours = accepted_[proposal.guest()];
+  auto& ours = accepted_.try_emplace(proposal.guest(), Stored{unknown(), {}}).first->second;
   const auto next = from_message(proposal.record());
   if (ours.record == next) return {own_acceptance(proposal.guest())};  // it is told again
   const bool follows = ours.record.term.value() == proposal.base_term();
@@ -243,10 +332,20 @@ void RecordBook::on_accepted(NodeId from, const std::string& guest, Term term) {
   if (ours->second.record.term != term) return;
   auto& acceptors = acceptors_[guest];
   acceptors.insert(from);
-  if (acceptors.size() < majority()) return;
+  if (acceptors.size() < needed()) return;
   auto& decided = decided_[guest];
   UNDERSTUDY_ASSERT(decided.term <= term, "a decided record never goes back");
   decided = ours->second.record;
+}
+
+bool RecordBook::misses_other() const {
+  if (!lost_other() || ready_) return false;
+  return std::any_of(accepted_.begin(), accepted_.end(), [this](const auto& one) {
+    const auto& [guest, stored] = one;
+    const auto& [active, backup] = std::pair{stored.record.active, stored.record.backup};
+    const bool shared = active != nobody && backup != nobody;
+    return shared || (active == self_ && !quorate()) || stored.record != decided(guest);
+  });
 }
 
 bool RecordBook::pending(const std::string& guest) const {
@@ -255,9 +354,15 @@ bool RecordBook::pending(const std::string& guest) const {
   return ours != accepted_.end() && ours->second.record != decided(guest);
 }
 
+std::map<std::string, Record> RecordBook::remembered() const {
+  std::map<std::string, Record> records;
+  for (const auto& [guest, stored] : accepted_) records.emplace(guest, stored.record);
+  return records;
+}
+
 Record RecordBook::decided(const std::string& guest) const {
   const auto found = decided_.find(guest);
-  return found == decided_.end() ? Record{} : found->second;
+  return found == decided_.end() ? unknown() : found->second;
 }
 
 }  // namespace understudy::failover

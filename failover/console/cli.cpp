@@ -35,6 +35,7 @@ struct Wish {
   std::string html;
   std::string probe_file;
   bool accept_disks{};
+  bool yes{};
   bool json{};
   bool watch{};
 };
@@ -106,6 +107,19 @@ class Console {
     return command(request);
   }
 
+  /// First what is at stake, then the question, then the deed.
+  int confirm_dead() {
+    control::Request request;
+    request.mutable_confirm_dead()->set_host(wish_.host);
+    const auto stakes = ControlClient::call(wish_.socket, request, {});
+    if (!stakes) return unreachable(stakes.error());
+    if (stakes->has_error()) return refused(stakes->error());
+    err_ << stakes->stakes().text() << std::flush;
+    if (!wish_.yes && !confirmed()) return exit_refused;
+    request.mutable_confirm_dead()->set_sure(true);
+    return command(request);
+  }
+
   int command(const control::Request& request) {
     ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
                                                                     : ProgressView::Mode::lines};
@@ -128,6 +142,18 @@ class Console {
     if (text.size() <= limits::drill_plan_bytes) return text;
     return fail(ErrorKind::limit, "{}: larger than {} bytes", wish_.probe_file,
                 limits::drill_plan_bytes);
+  }
+
+  bool confirmed() {
+    if (!terminal_.ask) {
+      err_ << "understudy: nothing was done; on a terminal you are asked, in a script say --yes\n";
+      return false;
+    }
+    err_ << fmt::format("Type the name of the dead host to confirm ({}): ", wish_.host)
+         << std::flush;
+    if (terminal_.ask() == wish_.host) return true;
+    err_ << "understudy: nothing was done\n";
+    return false;
   }
 
   int write_page(const std::string& page) {
@@ -309,6 +335,10 @@ void describe(CLI::App& app, Wish& wish) {
         ->add_option("HOST", wish.host, "this host's name, to be sure")
         ->required();
   }
+  auto* dead = app.add_subcommand("confirm-dead",
+                                  "Of two hosts: the other is dead, this one may go on alone");
+  dead->add_option("HOST", wish.host, "the host that you know to be switched off")->required();
+  dead->add_flag("--yes", wish.yes, "do not ask");
   auto* link = app.add_subcommand("link", "Examine the path to another host");
   link->require_subcommand(1);
   link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
@@ -351,6 +381,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   if (command == "status") return console.status();
   if (command == "sla") return console.sla();
   if (command == "drill") return console.drill();
+  if (command == "confirm-dead") return console.confirm_dead();
   return console.command(request_for(command, wish));
 }
 

@@ -1,6 +1,7 @@
 // The command `understudy`.
 #pragma once
 
+#include <functional>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct Terminal {
   Kind out{Kind::none};
   Kind err{Kind::none};
   Paint::Mode colour{Paint::Mode::plain};
+  std::function<std::string()> ask{};  ///< reads a line of the operator; none where nobody is there
 };
 
 /// `arguments` without the program's name. Blocks until done; `status --watch` until a signal ends

@@ -26,6 +26,13 @@ int main(int argc, char** argv) try {
   if (terminal.out == Terminal::Kind::terminal && wants_colour()) {
     terminal.colour = Paint::Mode::colour;
   }
+  if (::isatty(STDIN_FILENO) == 1 && terminal.err == Terminal::Kind::terminal) {
+    terminal.ask = [] {
+      std::string line;
+      std::getline(std::cin, line);
+      return line;
+    };
+  }
   return run({argv + 1, argv + argc}, std::cout, std::cerr, terminal);
 } catch (const std::exception& error) {
   std::cerr << "understudy: " << error.what() << "\n";

@@ -28,6 +28,19 @@ Colour state_colour(control::GuestState state) {
   }
 }
 
+std::string fencing_text(const control::Fencing& fencing) {
+  const auto host = clip(fencing.host(), name_columns);
+  const auto since = time_text(fencing.since_unix_us());
+  switch (fencing.state()) {
+    case control::WAITING: return fmt::format("of {}: soon", host);
+    case control::IN_PROGRESS: return fmt::format("of {}: in progress since {}", host, since);
+    case control::SUCCEEDED: return fmt::format("of {}: succeeded at {}", host, since);
+    default:
+      return fmt::format("of {}: failed {} times, last at {}: {}", host, fencing.failures(), since,
+                         fencing.failure());
+  }
+}
+
 class View {
  public:
   explicit View(const Paint& paint) : paint_{paint} {}
@@ -52,6 +65,17 @@ class View {
     if (!quorum.voter()) add(line, "  not voting yet", Colour::yellow);
     add(line, "  members:", Colour::none);
     for (const auto& member : quorum.member()) add_member(line, member);
+    if (!quorum.goes_on_without().empty())
+      add(line, "  goes on without " + clip(quorum.goes_on_without(), name_columns),
+          Colour::yellow);
+    out_ += std::move(line).text();
+  }
+
+  void fencing(const control::Fencing& fencing) {
+    if (fencing.state() == control::IDLE) return;
+    Paragraph line{screen_columns, 8};
+    line.add("fencing ", 8);
+    line.add_text(fencing_text(fencing));
     out_ += std::move(line).text();
   }
 
@@ -205,6 +229,7 @@ std::string status_view(const control::Status& status, const Paint& paint) {
   View view{paint};
   view.header(status);
   view.quorum(status.quorum());
+  if (status.has_fencing()) view.fencing(status.fencing());
   for (const auto& warning : status.warning()) view.warning(warning);
   auto text = view.take();
   for (const auto& guest : status.guest()) {

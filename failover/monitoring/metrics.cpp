@@ -75,6 +75,10 @@ void add_host(Page& page, const control::Status& status) {
              status.quorum().quorate() ? 1 : 0);
   page.gauge("understudy_voter", "1 while this host's vote on who may run a guest counts.", {},
              status.quorum().voter() ? 1 : 0);
+  if (status.has_fencing()) {
+    page.gauge("understudy_fencing_failures", "Failed attempts in a row to fence the other host.",
+               {{"peer", status.fencing().host()}}, status.fencing().failures());
+  }
   for (const auto& member : status.quorum().member()) {
     page.gauge("understudy_host_present", "1 for each configured host that this one sees.",
                {{"host", member.name()}, {"witness", member.witness() ? "true" : "false"}},

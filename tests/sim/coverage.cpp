@@ -27,14 +27,16 @@ enum Change : std::uint8_t {
   backup_takes_over,
   switches_over,
   wish_only,
+  starts_without,
 };
 constexpr std::array change_names{
-    "stopped to alone",   "alone to stopped", "protected to stopped", "alone to protected",
-    "protected to alone", "backup to alone",  "protected to swapped", "nothing but a wish"};
+    "stopped to alone",     "alone to stopped",   "protected to stopped",
+    "alone to protected",   "protected to alone", "backup to alone",
+    "protected to swapped", "nothing but a wish", "alone on a dead host to alone"};
 
 /// Nothing: a guest would run where nobody knows its state, or a backup be exchanged for one that
 /// holds nothing.
-std::optional<Change> change(const Record& from, const Record& to) {
+std::optional<Change> change(const Record& from, const Record& to, NodeId dead) {
   const bool was_protected = from.backup != nobody;
   if (from.active == nobody) return to.active == nobody ? wish_only : starts;
   if (to.active == nobody) return was_protected ? stops_protected : stops_alone;
@@ -43,7 +45,10 @@ std::optional<Change> change(const Record& from, const Record& to) {
     if (to.backup == nobody) return is_alone;
     return was_protected ? std::nullopt : std::optional{is_protected};
   }
-  if (to.active != from.backup) return std::nullopt;
+  if (to.active != from.backup) {
+    const bool lost = from.active == dead && to.backup == nobody;
+    return lost ? std::optional{starts_without} : std::nullopt;
+  }
   return to.backup == from.active ? switches_over : backup_takes_over;
 }
 
@@ -62,8 +67,8 @@ void tell(std::string& text, const char* what, const std::array<std::uint64_t, N
 
 }  // namespace
 
-bool Coverage::proposed(const Record& from, const Record& to) {
-  const auto kind = change(from, to);
+bool Coverage::proposed(const Record& from, const Record& to, NodeId dead) {
+  const auto kind = change(from, to, dead);
   if (kind) ++changes_.at(*kind);
   return kind.has_value();
 }

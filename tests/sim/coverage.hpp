@@ -14,8 +14,9 @@ namespace understudy::sim {
 class Coverage {
  public:
   void ordered(const failover::Action& action) { ++actions_.at(action.index()); }
-  /// False: no machine may propose that.
-  [[nodiscard]] bool proposed(const failover::Record& from, const failover::Record& to);
+  /// False: no machine may propose that. `dead` is known to run nothing.
+  [[nodiscard]] bool proposed(const failover::Record& from, const failover::Record& to,
+                              NodeId dead);
   Coverage& operator+=(const Coverage& other);
 
   /// How much of what there is came up; what did not, and what came up least.
@@ -23,7 +24,7 @@ class Coverage {
 
  private:
   std::array<std::uint64_t, std::variant_size_v<failover::Action>> actions_{};
-  std::array<std::uint64_t, 8> changes_{};
+  std::array<std::uint64_t, 9> changes_{};
 };
 
 }  // namespace understudy::sim

@@ -19,14 +19,19 @@ int main(int argc, char** argv) {
     sum.switchovers += verdict.switchovers;
     sum.protections += verdict.protections;
     sum.coverage += verdict.coverage;
+    sum.fences += verdict.fences;
+    sum.confirmations += verdict.confirmations;
     return verdict.failure;
   };
   const auto minimised = [](std::uint64_t seed) { return sim::minimised_failover(seed); };
   return sim::run_seeds(
       argc, argv, "Simulates hosts, a witness and a guest that must run on one of them",
       {.one = one, .minimised = minimised, .summary = [&] {
-         return fmt::format("{} steps, {} promotions, {} switchovers, {} protections", sum.steps,
-                            sum.promotions, sum.switchovers, sum.protections) +
+         return fmt::format(
+                    "{} steps, {} promotions, {} switchovers, {} protections, {} fenced, {} "
+                    "confirmed dead",
+                    sum.steps, sum.promotions, sum.switchovers, sum.protections, sum.fences,
+                    sum.confirmations) +
                 sum.coverage.text();
        }});
 }

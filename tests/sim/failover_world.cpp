@@ -29,6 +29,10 @@ const char* name_of(Mutant mutant) {
     case Mutant::shows_before_alone: return "shows before it is alone";
     case Mutant::goes_on_after_hand_over: return "goes on after the hand-over";
     case Mutant::heeds_old_acks: return "heeds old acknowledgements";
+    case Mutant::acts_before_the_fence: return "acts before the fence";
+    case Mutant::counts_old_fences: return "counts old fences";
+    case Mutant::believes_failed_fences: return "believes failed fences";
+    case Mutant::trusts_an_old_record: return "trusts an old record";
   }
   return "";
 }
@@ -44,16 +48,22 @@ World::World(std::uint64_t seed, int host_count, Mutant mutant_) : random{seed},
 void World::reboot(int i) {
   auto& host = at(i);
   auto disk = std::move(host.disk);
+  const int life = host.life + 1;
   host = Host{};
   host.disk = std::move(disk);
+  host.life = life;
   host.id = NodeId{static_cast<std::uint32_t>(i + 1)};
   std::vector<NodeId> configured;
   failover::GuestPolicy policy;
   for (std::uint32_t n = 1; n <= hosts.size(); ++n) configured.emplace_back(n);
-  policy.unfit.emplace(configured.back(), "a witness");
+  if (!pair()) policy.unfit.emplace(configured.back(), "a witness");
   if (mutant == Mutant::believes_itself) configured = {host.id};
   host.book = std::make_unique<RecordBook>(host.id, configured, host.disk);
   host.role = std::make_unique<GuestRole>(guest_name, host.id, policy);
+  if (pair()) {
+    const Fencing::Policy fencing{milliseconds{200} * pick(5), 2};
+    host.fencing = std::make_unique<Fencing>(fencing);
+  }
 }
 
 void World::kill(int i) {
@@ -67,6 +77,31 @@ void World::kill(int i) {
 void World::revive(int i) {
   reboot(i);
   split(parts);
+}
+
+void World::leave(int i) {
+  auto& host = at(i);
+  host.output = Output::closed;
+  if (host.ring) host.ring->log.emplace_back(i, host.book->farewell());
+  kill(i);
+}
+
+void World::confirm_dead(int i) {
+  auto& host = at(i);
+  const int other = 1 - i;
+  if (at(other).alive || !host.ring) return;
+  ++confirmations;
+  // Clocks of hosts differ: the operator's word of today may look older than that of yesterday.
+  constexpr std::uint64_t day = 1'000'000;
+  const auto now = 2 * ++eras_;
+  const auto era = (now > 4 && pick(8) == 0 ? now - 3 : now) * day;
+  send(i, host.book->prevail(at(other).id, era));
+  decide(i);
+}
+
+void World::end_fencing() {
+  agents_.clear();
+  failing_fences = 4;
 }
 
 void World::freeze(int i) {
@@ -120,6 +155,7 @@ bool World::connected(int i, int j) const {
 
 void World::step() {
   ++steps;
+  if (pair() && pick(8) == 0) return run_agents();
   const int i = pick(static_cast<int>(hosts.size()));
   auto& host = at(i);
   if (!awake(i) || (i == slow && pick(40) != 0)) return;
@@ -158,6 +194,55 @@ void World::decide(int i) {
     coverage.ordered(action);
     std::visit([&](const auto& one) { perform(i, one); }, action);
   }
+  if (with_fencing && host.book->pair()) fence(i);
+}
+
+void World::fence(int i) {
+  auto& host = at(i);
+  auto attempt = host.fencing->decide(*host.book, clock);
+  const bool started_alone = host.ring && host.ring->hosts.size() == 1 && !host.book->knows_all();
+  if (mutant == Mutant::trusts_an_old_record && started_alone && pick(20) == 0) attempt = 0;
+  if (!attempt) return;
+  agents_.push_back({i, host.life, *attempt, {}});
+  if (mutant == Mutant::acts_before_the_fence) send(i, host.book->confirm_dead(at(1 - i).id));
+}
+
+/// The world goes on between what an agent does and what it says.
+void World::run_agents() {
+  if (agents_.empty()) return;
+  const auto n = static_cast<std::size_t>(pick(static_cast<int>(agents_.size())));
+  const int target = 1 - agents_[n].by;
+  const bool forsaken = at(agents_[n].by).life != agents_[n].life || !at(agents_[n].by).alive;
+  if (!agents_[n].struck && !(forsaken && pick(2) == 0)) {
+    agents_[n].struck = pick(4) >= failing_fences;
+    if (*agents_[n].struck && at(target).alive) kill(target);
+    if (*agents_[n].struck) ++fences;
+    return;
+  }
+  if (!forsaken && (at(agents_[n].by).frozen || pick(slow_agents) != 0)) return;
+  const auto run = agents_[n];
+  agents_.erase(agents_.begin() + static_cast<std::ptrdiff_t>(n));
+  if (!forsaken) answer_fence(run);
+}
+
+void World::answer_fence(const FenceRun& run) {
+  auto& host = at(run.by);
+  const auto target = at(1 - run.by).id;
+  const auto outcome = *run.struck ? Result<>{} : fail(ErrorKind::io, "the power switch is deaf");
+  bool counts = host.fencing->finished(run.attempt, outcome, clock);
+  if (mutant == Mutant::counts_old_fences) counts = *run.struck;
+  if (mutant == Mutant::believes_failed_fences) counts = true;
+  if (mutant == Mutant::trusts_an_old_record && run.attempt == 0 && *run.struck)
+    send(run.by, host.book->prevail(target, 1));
+  if (counts) send(run.by, host.book->confirm_dead(target));
+  decide(run.by);
+}
+
+/// What is decided under a term is the same for all, for ever.
+void World::note_decided(int i) {
+  const auto record = at(i).book->decided(guest_name);
+  const auto [known, fresh] = decided_.emplace(record.term.value(), record);
+  if (!fresh && known->second != record) violation = "two records of one term were decided";
 }
 
 void World::send(int i, const RecordBook::Messages& messages) {
@@ -175,7 +260,9 @@ void World::hear_of_ring(int i) {
   host.next_ring.reset();
   host.delivered = 0;
   const auto& members = host.ring->hosts;
-  const bool quorate = 2 * members.size() > hosts.size() || mutant == Mutant::believes_itself;
+  const bool majority = 2 * members.size() > hosts.size() || mutant == Mutant::believes_itself;
+  const bool quorate = majority || (pair() && two_node && host.was_quorate);
+  host.was_quorate = quorate || host.was_quorate;
   View view{host.ring->id, quorate ? Quorum::present : Quorum::absent, {}, {}};
   for (const int j : members) view.members.push_back(at(j).id);
   send(i, host.book->on_view(view));
@@ -189,6 +276,7 @@ void World::deliver(int i) {
   const auto [from, message] = host.ring->log[host.delivered++];
   if (!host.next_ring || from == i || connected(i, from)) {
     send(i, host.book->on_message(at(from).id, message));
+    note_decided(i);
     decide(i);
   }
 }
@@ -276,7 +364,7 @@ void World::lose_session(const std::string& why) {
 }
 
 void World::perform(int i, const act::Propose& action) {
-  if (!coverage.proposed(at(i).book->decided(guest_name), action.next))
+  if (!coverage.proposed(at(i).book->decided(guest_name), action.next, at(i).book->dead()))
     violation = "a host proposes what none may";
   send(i, {at(i).book->propose(guest_name, action.next)});
 }
@@ -466,6 +554,10 @@ Deed bring_back(World& world, int i) {
 std::string command(World& world, int i) {
   auto& host = world.at(i);
   if (!host.alive || host.frozen || i == world.witness()) return "nothing";
+  if (world.pair() && world.pick(4) == 0) {
+    world.confirm_dead(i);
+    return fmt::format("confirm dead at {}", i);
+  }
   const int other = (i + 1 + world.pick(world.witness() - 1)) % world.witness();
   const auto asked = [i](const char* what, const Result<>& taken) {
     return fmt::format("{} at {}{}", what, i, taken ? "" : ": " + taken.error().message);
@@ -493,6 +585,10 @@ Deed fault(World& world, int i) {
     case 0:
     case 1:
       if (!host.alive) return bring_back(world, i);
+      if (world.pair() && !host.frozen && world.pick(4) == 0) {
+        world.leave(i);
+        return {fmt::format("host {} is stopped", i)};
+      }
       world.kill(i);
       return {fmt::format("host {} dies", i)};
     case 2:
@@ -521,6 +617,7 @@ Deed fault(World& world, int i) {
 std::string heal(World& world) {
   world.lossy = world.session_broken = world.frozen_sync = false;
   world.failing_promotions = 0;
+  world.end_fencing();
   for (int i = 0; i < static_cast<int>(world.hosts.size()); ++i) {
     world.at(i).frozen = false;
     if (!world.at(i).alive) world.reboot(i);
@@ -539,7 +636,14 @@ std::string heal(World& world) {
 }  // namespace
 
 FailoverVerdict run_failover(std::uint64_t seed, const StoryOptions& options) {
-  World world{seed, 3 + static_cast<int>(seed % 3), options.mutant};
+  const int host_count = seed % 4 == 0 ? 2 : 3 + static_cast<int>(seed % 3);
+  World world{seed, host_count, options.mutant};
+  if (world.pair()) {
+    world.two_node = world.pick(2) == 0;
+    world.with_fencing = world.pick(4) != 0;
+    world.failing_fences = world.pick(3);
+    world.slow_agents = world.pick(2) == 0 ? 4 : 2000;
+  }
   world.settle();
   static_cast<void>(world.at(0).role->start(*world.at(0).book));
   world.settle(2000);
@@ -565,8 +669,9 @@ FailoverVerdict run_failover(std::uint64_t seed, const StoryOptions& options) {
   auto failure = world.violation;
   // Where too many disks have forgotten, waiting for an operator is right.
   if (failure.empty() && !forgot && options.mutant == Mutant::none) failure = heal(world);
-  return {failure,          std::move(story),  world.coverage,   world.steps,
-          world.promotions, world.switchovers, world.protections};
+  return {failure,           std::move(story), world.coverage,
+          world.steps,       world.promotions, world.switchovers,
+          world.protections, world.fences,     world.confirmations};
 }
 
 std::string minimised_failover(std::uint64_t seed, Mutant mutant) {

@@ -10,6 +10,7 @@
 #include <bitset>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -17,10 +18,12 @@
 #include <vector>
 
 #include "coverage.hpp"
+#include "failover/fencing.hpp"
 #include "failover/guest_role.hpp"
 
 namespace understudy::sim {
 
+using failover::Fencing;
 using failover::GuestRole;
 using failover::Output;
 using failover::RecordBook;
@@ -41,8 +44,12 @@ enum class Mutant : std::uint8_t {
   shows_before_alone,  ///< a switchover's new host shows the guest while the old one is its backup
   goes_on_after_hand_over,  ///< a guest that was handed over runs on
   heeds_old_acks,           ///< who stood still believes what has come in meanwhile
+  acts_before_the_fence,    ///< of two hosts: an agent that begins is as good as one that is done
+  counts_old_fences,        ///< a host that was seen again still counts as dead
+  believes_failed_fences,   ///< an agent that failed is believed
+  trusts_an_old_record,     ///< a host that has just started fences the other and goes on
 };
-inline constexpr int mutants = 12;  ///< `none` included
+inline constexpr int mutants = 16;  ///< `none` included
 [[nodiscard]] const char* name_of(Mutant mutant);
 
 /// A state of the guest: a count on a line of history.
@@ -62,11 +69,14 @@ struct Host {
   NodeId id;
   bool alive{true};
   bool frozen{};
-  peer::Memory disk;  ///< survives its daemon
+  int life{};          ///< of its daemon
+  bool was_quorate{};  ///< in this life: Corosync of two hosts waits for both first
+  peer::Memory disk;   ///< survives its daemon
   std::unique_ptr<RecordBook> book;
   std::unique_ptr<GuestRole> role;
-  std::shared_ptr<Ring> ring;       ///< in which it believes to be
-  std::shared_ptr<Ring> next_ring;  ///< of which it has not heard yet
+  std::unique_ptr<Fencing> fencing;  ///< of the other host; where there are two
+  std::shared_ptr<Ring> ring;        ///< in which it believes to be
+  std::shared_ptr<Ring> next_ring;   ///< of which it has not heard yet
   std::size_t delivered{};
   std::deque<std::function<void()>> engine;  ///< work that will be done some day
   std::vector<Result<std::string>> answers;
@@ -84,12 +94,22 @@ struct Host {
   std::deque<Ack> acks;  ///< on their way to here
 };
 
+/// An agent at work: it may outlive what it was started for.
+struct FenceRun {
+  int by{};
+  int life{};  ///< of `by`
+  Fencing::Attempt attempt{};
+  std::optional<bool> struck{};  ///< done: whether the power is off
+};
+
 class World {
  public:
   explicit World(std::uint64_t seed, int host_count = 3, Mutant mutant_ = Mutant::none);
 
   Host& at(int i) { return hosts[static_cast<std::size_t>(i)]; }
-  [[nodiscard]] int witness() const { return static_cast<int>(hosts.size()) - 1; }
+  [[nodiscard]] bool pair() const { return hosts.size() == 2; }
+  /// Two hosts have none.
+  [[nodiscard]] int witness() const { return static_cast<int>(hosts.size()) - (pair() ? 0 : 1); }
   int pick(int below) { return std::uniform_int_distribution{0, below - 1}(random); }
 
   // --- faults
@@ -97,6 +117,12 @@ class World {
   void reboot(int i);
   void kill(int i);
   void revive(int i);
+  /// A clean end of the daemon: it closes its output and says so.
+  void leave(int i);
+  /// An operator who has looked confirms that the other of two hosts is dead.
+  void confirm_dead(int i);
+  /// No agent is at work any more, and no other will succeed.
+  void end_fencing();
   /// The host stands still, its guest too; what comes for it waits.
   void freeze(int i);
   void thaw(int i);
@@ -129,6 +155,10 @@ class World {
   bool lossy{};              ///< messages may not be sent, but none is lost by the cluster
   bool link_is_apart{};      ///< checkpoints travel on a network of their own, which works
   int failing_promotions{};  ///< of four
+  bool two_node{};           ///< Corosync says of either of two hosts alone that it has quorum
+  bool with_fencing{};       ///< of two hosts: each has an agent for the other
+  int failing_fences{};      ///< of four
+  int slow_agents{4};        ///< what is done is told after so many turns, about
 
   // What has happened.
   Coverage coverage;
@@ -136,6 +166,8 @@ class World {
   std::uint64_t promotions{};
   std::uint64_t switchovers{};
   std::uint64_t protections{};
+  std::uint64_t fences{};
+  std::uint64_t confirmations{};
 
  private:
   struct Line {
@@ -154,6 +186,10 @@ class World {
   void deliver(int i);
   void work(int i);
   void take_ack(int i);
+  void fence(int i);
+  void run_agents();
+  void answer_fence(const FenceRun& run);
+  void note_decided(int i);
   void replicate();
   void release(const Host& host, int count);
   void lose_session(const std::string& why);
@@ -174,6 +210,9 @@ class World {
   void promote(int i, Output output);
 
   std::uint64_t sequence_{};
+  std::vector<FenceRun> agents_;
+  std::map<std::uint64_t, failover::Record> decided_;  ///< by term: for all hosts the same
+  std::uint64_t eras_{};
   std::vector<Line> lines_{{{}, true}};
   Point shown_;                       ///< the newest that the outside has seen
   std::optional<Point> handed_over_;  ///< where the last hand-over paused the guest
@@ -192,6 +231,8 @@ struct FailoverVerdict {
   std::uint64_t promotions{};
   std::uint64_t switchovers{};
   std::uint64_t protections{};
+  std::uint64_t fences{};
+  std::uint64_t confirmations{};
 };
 
 struct StoryOptions {

@@ -23,7 +23,9 @@ lab - hosts made of namespaces on this machine, wired as a small Understudy clus
 
 Whole lab
     up [--hosts N]                    hosts a, b, ... and the witness w (N in all, default 3), a client,
-                                      three networks; returns when Corosync is quorate on every host
+                                      three networks; returns when Corosync is quorate on every host.
+                                      2: a and b, no witness
+       [--fencing]                    of two hosts: each can switch the other off (b waits 3 s before it does)
        [--no-guest]                   without a guest in the configuration (else: pg, built if needed)
        [--guest RECIPE]               pg, or one with its root file system on a disk: pg-disk, pg-legacy (IDE,
                                       e1000, VGA), pg-two-disks (virtio, and its log on SCSI), maria (SCSI)
@@ -96,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     command("up", arg("--hosts", type=int, default=3), arg("--no-guest", action="store_true"),
             arg("--guest", default=""),
             arg("--no-daemon", action="store_true"), arg("--clear", action="store_true"),
+            arg("--fencing", action="store_true"),
             arg("--link", choices=LINKS, default="tcp"),
             arg("--bin", type=Path),
             arg("--memory", type=int, default=1024), arg("--interval", type=int, default=25),
@@ -127,10 +130,12 @@ def say(line: str) -> None:
 
 
 STARTED = time.monotonic()
+FENCING_DELAY_MS = 3000
 
 
 def do_up(lab: Lab, o) -> int:
     lab.up(hosts=o.hosts, guest_name=None if o.no_guest else o.guest, daemon=not o.no_daemon,
+           fencing={"a": FENCING_DELAY_MS, "b": 0} if o.fencing else None,
            binaries=o.bin, encrypted=not o.clear, link=o.link,
            **({} if o.no_guest else {"memory_mib": o.memory, "interval_ms": o.interval,
                                      "beacon_ms": o.beacon, "uplink": o.uplink,

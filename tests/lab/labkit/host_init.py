@@ -37,6 +37,10 @@ def make_file_system(directory: Path) -> None:
     (fresh / "understudy").mkdir()
     (fresh / "lock").mkdir()
     mount("--bind", str(directory / "lab"), str(fresh / "lab"))
+    power = directory.parents[1] / "power"
+    if power.exists():
+        (fresh / "power").mkdir()
+        mount("--bind", str(power), str(fresh / "power"))
     for source, target in (("etc-corosync", "/etc/corosync"), ("lib", "/var/lib"), ("log", "/var/log")):
         mount("--rbind", str(directory / source), target)
     mount("--move", str(fresh), "/run")

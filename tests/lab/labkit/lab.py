@@ -9,7 +9,7 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import guest, namespaces
+from . import guest, namespaces, power_switch
 from .host import COROSYNC, DAEMON, Host, Moment
 from .membership import Membership
 from .network import Network
@@ -69,11 +69,13 @@ class Lab:
 
     def up(self, hosts: int = 3, guest_name: str | None = "", daemon: bool = True,
            binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
-           link: str | None = None, **guest_settings) -> None:
+           link: str | None = None, fencing: dict[str, int] | None = None,
+           fence_agent: str = "", fence_options: list[str] | None = None, **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name names a recipe of tests/lab/guests, default the environment's UNDERSTUDY_GUEST or pg; the
-        guest itself is always called pg. None is --no-guest; encrypted False leaves replication in clear text; link None is the
+        guest itself is always called pg. fencing gives hosts that can be fenced, with the delay in ms, by the lab's
+        power switch unless another agent is named. None is --no-guest; encrypted False leaves replication in clear text; link None is the
         environment's UNDERSTUDY_LINK, or tcp. guest_settings
         are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
         UNDERSTUDY_UPLINK is the default of `uplink`). The guest is built if needed but not started:
@@ -91,6 +93,8 @@ class Lab:
                 guest_plan = None
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
                               guest_plan, link=link or os.environ.get("UNDERSTUDY_LINK", "tcp"),
+                              fencing=fencing or {}, fence_agent=fence_agent or str(ROOT / "tests/lab/fence_lab"),
+                              fence_options=fence_options or ["plug={host}", f"socket={power_switch.IN_HOST}"],
                               key=secrets.token_hex(KEY_BYTES) if encrypted else "",
                               extra=extra or [])
             try:
@@ -119,6 +123,9 @@ class Lab:
         self.network.build()
         for name in plan.hosts:
             self.host(name).prepare()
+        if plan.fencing:
+            power_switch.start(self)
+        for name in plan.hosts:
             self._start(name)
         self.say("waiting for quorum")
         self.wait_members(plan.hosts)
@@ -290,7 +297,8 @@ class Lab:
         """Until every host of `at` (default: the expected ones) sees exactly the expected members and
         is quorate, or not, as the majority says."""
         if quorate is None:
-            quorate = 2 * len(expected) > len(self.hosts)
+            # Two hosts alone: either goes on, and Corosync leaves it to fencing that only one does.
+            quorate = 2 * len(expected) > len(self.hosts) or len(self.hosts) == 2
         wanted = Membership(tuple(sorted(self.plan.number(name) for name in expected)), quorate)
 
         def settled() -> bool:

@@ -24,7 +24,7 @@ PORTS = {"postgresql": 5432, "mariadb": 3306}  # of the guests' databases
 REPLICATION_PORT = 7400
 HTTP_PORT = 9177
 WITNESS = "w"
-HOSTS_MIN, HOSTS_MAX = 3, 9
+HOSTS_MIN, HOSTS_MAX = 2, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
 KEY_IN_HOST = "/run/lab/replication.key"
@@ -49,9 +49,11 @@ def check_name(name: str) -> str:
 
 
 def host_names(count: int) -> list[str]:
-    """a, b, ... and the witness last: `count` in all."""
+    """a, b, ... and the witness last: `count` in all. Two hosts have no witness."""
     if not HOSTS_MIN <= count <= HOSTS_MAX:
         raise LabError(f"--hosts {count}: a lab has {HOSTS_MIN} to {HOSTS_MAX} hosts, the witness included")
+    if count == 2:
+        return ["a", "b"]
     return [chr(ord("a") + i) for i in range(count - 1)] + [WITNESS]
 
 
@@ -101,6 +103,10 @@ class Plan:
     token_ms: int = 200
     consensus_ms: int = 240
     link: str = "tcp"  # or dpdk: by what checkpoints travel
+    # Of two hosts: the delay (ms) before each is fenced, by name; empty: no fencing.
+    fencing: dict[str, int] = field(default_factory=dict)
+    fence_agent: str = ""
+    fence_options: list[str] = field(default_factory=list)  # {host} stands for whom it switches off
     key: str = ""  # of the replication links, in hex; empty: in clear text
     # Lines added to every understudyd configuration: for tests that need a setting of their own.
     extra: list[str] = field(default_factory=list)
@@ -141,7 +147,8 @@ class Plan:
                 "  interface {\n    linknumber: 0\n    knet_ping_interval: 200\n"
                 "    knet_ping_timeout: 800\n    knet_pong_count: 2\n  }\n}\n"
                 f"nodelist {{\n{nodes}}}\n"
-                "quorum {\n  provider: corosync_votequorum\n}\n"
+                "quorum {\n  provider: corosync_votequorum\n"
+                f"{'  two_node: 1' + chr(10) if len(self.hosts) == 2 else ''}}}\n"
                 "logging {\n  to_stderr: no\n  to_syslog: no\n  to_logfile: yes\n"
                 "  logfile: /var/log/corosync/corosync.log\n  timestamp: hires\n}\n")
 
@@ -151,7 +158,8 @@ class Plan:
         for peer in self.hosts:
             address = "" if peer == WITNESS else \
                 f' replication_address: "{self.address(peer)}:{REPLICATION_PORT}"'
-            lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address} }}')
+            lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address}'
+                         f'{self.fencing_conf(peer)} }}')
         if self.key:
             lines.append(f'security {{ psk_file: "{KEY_IN_HOST}" }}')
         if host != WITNESS:
@@ -173,6 +181,13 @@ class Plan:
                 f'  drill {{ address: "{GUEST_ADDRESS}/24" tcp_port: {PORTS[guest.database]} }}',
                 "}"]
         return "\n".join(lines + self.extra) + "\n"
+
+    def fencing_conf(self, host: str) -> str:
+        if host not in self.fencing:
+            return ""
+        options = ", ".join(f'"{option.format(host=host)}"' for option in self.fence_options)
+        return (f' fencing {{ agent: "{self.fence_agent}" option: [{options}]'
+                f' timeout_s: 15 retries: 1 delay_ms: {self.fencing[host]} }}')
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

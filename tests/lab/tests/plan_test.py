@@ -24,11 +24,12 @@ Nov 21 12:48:02 [11] a corosync notice  [QUORUM] Members[1]: 1
 class Names(unittest.TestCase):
     def test_the_witness_is_last(self):
         self.assertEqual(host_names(3), ["a", "b", "w"])
+        self.assertEqual(host_names(2), ["a", "b"])
         self.assertEqual(host_names(5), ["a", "b", "c", "d", "w"])
 
     def test_limits(self):
-        for count in (0, 2, 10):
-            with self.assertRaisesRegex(LabError, "3 to 9"):
+        for count in (0, 1, 10):
+            with self.assertRaisesRegex(LabError, "2 to 9"):
                 host_names(count)
         # A dash would make lab `x` own the namespaces of lab `x-y`.
         for name in ("", "A", "x-y", "1x", "a" * 17, "../x"):
