@@ -230,7 +230,7 @@ void World::answer_fence(const FenceRun& run) {
   const auto target = at(1 - run.by).id;
   const auto outcome = *run.struck ? Result<>{} : fail(ErrorKind::io, "the power switch is deaf");
   bool counts = host.fencing->finished(run.attempt, outcome, clock);
-  if (mutant == Mutant::counts_old_fences) counts = *run.struck;
+  host.has_fenced = host.has_fenced || counts;
   if (mutant == Mutant::believes_failed_fences) counts = true;
   if (mutant == Mutant::trusts_an_old_record && run.attempt == 0 && *run.struck)
     send(run.by, host.book->prevail(target, 1));
@@ -266,6 +266,8 @@ void World::hear_of_ring(int i) {
   View view{host.ring->id, quorate ? Quorum::present : Quorum::absent, {}, {}};
   for (const int j : members) view.members.push_back(at(j).id);
   send(i, host.book->on_view(view));
+  if (mutant == Mutant::counts_old_fences && host.has_fenced)
+    send(i, host.book->confirm_dead(at(1 - i).id));
   decide(i);
 }
 

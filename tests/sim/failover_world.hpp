@@ -75,6 +75,7 @@ struct Host {
   std::unique_ptr<RecordBook> book;
   std::unique_ptr<GuestRole> role;
   std::unique_ptr<Fencing> fencing;  ///< of the other host; where there are two
+  bool has_fenced{};                 ///< in this life
   std::shared_ptr<Ring> ring;        ///< in which it believes to be
   std::shared_ptr<Ring> next_ring;   ///< of which it has not heard yet
   std::size_t delivered{};
