@@ -12,7 +12,7 @@ from lab_case import LabCase, test_seed
 
 from labkit import kill_story
 
-ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "5"))
 KILL_AFTER = (0.3, 3.0)
 
 
@@ -46,7 +46,7 @@ class SurvivesKillOverDpdkTest(SurvivesKillTest):
     """Checkpoints and the guest's packets through DPDK."""
 
     lab_options = {"link": "dpdk", "uplink": "dpdk"}
-    rounds = min(ROUNDS, 3)
+    rounds = min(ROUNDS, 2)
 
 
 class SurvivesKillOverVhostTest(SurvivesKillTest):
