@@ -13,8 +13,9 @@ namespace {
 constexpr std::uint64_t seeds = 200;
 #else
 constexpr std::uint64_t seeds = 2000;
-#endif
 constexpr std::uint64_t seeds_for_a_mutant = 10'000;
+#define UNDERSTUDY_MUTANTS
+#endif
 
 }  // namespace
 
@@ -25,6 +26,8 @@ TEST_CASE("no faults let two hosts show a guest or take back what was shown, and
   }
 }
 
+// Of the checkers, for which sanitizers have nothing to say but cost minutes.
+#ifdef UNDERSTUDY_MUTANTS
 TEST_CASE("the checkers find each mutant") {
   for (int number = 1; number < sim::mutants; ++number) {
     const auto mutant = static_cast<sim::Mutant>(number);
@@ -36,6 +39,7 @@ TEST_CASE("the checkers find each mutant") {
     CHECK(seed <= seeds_for_a_mutant);
   }
 }
+#endif
 
 TEST_CASE("a failing story is told with what it needs and no more") {
   const auto told = sim::minimised_failover(1, sim::Mutant::shows_without_quorum);
