@@ -12,7 +12,7 @@ from lab_case import LabCase, test_seed
 
 from labkit import kill_story
 
-ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("UNDERSTUDY_ROUNDS", "3"))
 KILL_AFTER = (0.3, 3.0)
 
 
