@@ -185,7 +185,7 @@ class TwoLabs(unittest.TestCase):
         for words, expected in ((("kill", "z"), "no host 'z'"), (("cut", "a", "a"), "two different hosts"),
                                 (("link", "a", "--rate", "fast"), "say it like 200mbit"),
                                 (("frobnicate",), "lab help"), (("up", "--no-guest"), "up already"),
-                                (("up", "--hosts", "2"), "3 to 9")):
+                                (("up", "--hosts", "1"), "2 to 9")):
             done = tool(name, *words)
             self.assertEqual(done.returncode, 1, words)
             self.assertIn(expected, done.stderr)
