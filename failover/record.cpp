@@ -29,6 +29,10 @@ void to_message(const Record& record, peer::Record& message) {
   message.set_home(record.home.value());
 }
 
+// In bits: neither rings nor changes of a record come as fast.
+constexpr unsigned ballots_per_era = 24;
+constexpr unsigned terms_per_era = 20;
+
 }  // namespace
 
 RecordBook::RecordBook(NodeId self, std::vector<NodeId> hosts, const peer::Memory& memory)
@@ -93,11 +97,12 @@ RecordBook::Messages RecordBook::confirm_dead(NodeId host) {
 RecordBook::Messages RecordBook::prevail(NodeId host, std::uint64_t era) {
   if (!may_be_dead(host)) return {};
   dead_ = host;
-  // Later than all that is known here, even by a clock that went back.
-  constexpr std::uint64_t leap = 1'000'000;
+  // Later than all that is known here, even by a clock that went back; and none that the other host
+  // could choose: both may be told so in turn, and never have met.
   auto known = floor_;
   for (const auto& [guest, stored] : accepted_) known = std::max(known, stored.record.term);
-  if (!knows_all_) era_ = std::max(era, known.value() + leap);
+  const auto later = std::max(era, (known.value() >> (terms_per_era + 1)) + 1);
+  if (!knows_all_) era_ = later << 1U | (self_ == hosts_.front() ? 0U : 1U);
   return view_ ? Messages{own_state()} : Messages{};
 }
 
@@ -221,15 +226,29 @@ void RecordBook::adopt() {
     floor_ = std::max(floor_, Term{state.term_floor()});
   }
   if (era_ != 0) {
-    constexpr unsigned ballots_per_second = 24;  // in bits: rings cannot come as fast
-    ballot_ = std::max(ballot_, era_ << ballots_per_second);
-    floor_ = std::max(floor_, Term{era_});
+    ballot_ = std::max(ballot_, era_ << ballots_per_era);
+    floor_ = std::max(floor_, Term{era_ << terms_per_era});
   }
   accepted_ = newest();
   for (auto& [guest, stored] : accepted_) {
     stored.ballot = ballot_;
     if (floor_ != Term{} && stored.record.term <= floor_) stored.record.term = floor_.next();
+    if (pair()) stored.record.term = std::max(stored.record.term, after_abandoned(guest, stored));
   }
+}
+
+/// A term that no other record of the guest has had, also where two hosts have gone on alone in
+/// turn and what one of them decided is given up.
+Term RecordBook::after_abandoned(const std::string& guest, const Stored& kept) const {
+  Term term;
+  for (const auto& [node, state] : states_) {
+    for (const auto& entry : state.record()) {
+      const auto theirs = from_message(entry.record());
+      if (entry.guest() == guest && theirs != kept.record)
+        term = std::max(term, theirs.term.next());
+    }
+  }
+  return term;
 }
 
 /// Of all that those who have a vote have accepted; whoever knows all is right.

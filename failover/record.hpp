@@ -125,6 +125,7 @@ class RecordBook {
   [[nodiscard]] Record unknown() const;  ///< of a guest of which nobody has heard
   void adopt();
   [[nodiscard]] std::map<std::string, Stored> newest() const;
+  [[nodiscard]] Term after_abandoned(const std::string& guest, const Stored& kept) const;
   void on_adopted(NodeId from, const peer::Adopted& adopted);
   [[nodiscard]] Messages on_proposal(const peer::Proposal& proposal);
   [[nodiscard]] peer::Message own_acceptance(const std::string& guest) const;
