@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,7 +179,9 @@ class Host:
             raise LabError(f"host {self.name} is dead: lab start {self.name}")
         if self.service_pid(service):
             raise LabError(f"{service} runs already on host {self.name}")
-        (self.directory / f"lab/{service}.pid").unlink(missing_ok=True)
+        # One that was killed has left its namespaces before it is gone and its end is told.
+        wait_until(lambda: not (self.directory / f"lab/{service}.pid").exists(), START_SECONDS,
+                   f"the last {service} on host {self.name} to be gone")
         (self.directory / f"lab/{service}.exit").unlink(missing_ok=True)
         request = {"name": service, "argv": argv, "env": self.environment()}
         with open(self.directory / "lab/requests", "w") as requests:
@@ -205,13 +208,13 @@ class Host:
         self.wait_daemon()
 
     def wait_daemon(self) -> None:
-        """Until the daemon's control socket exists; its last words if it ends instead."""
+        """Until the daemon takes commands; its last words if it ends instead."""
         def serving() -> bool:
             if self.exit_status(DAEMON) is not None:
                 raise LabError(f"understudyd on host {self.name} ended with "
                                f"{self.exit_status(DAEMON)}: {self.last_words(DAEMON)}")
-            init = self.init_pid()
-            return os.path.exists(f"/proc/{init}/root/run/understudy/control.sock")
+            with socket.socket(socket.AF_UNIX) as command:  # the file may be of an earlier life
+                return command.connect_ex(f"/proc/{self.init_pid()}/root/run/understudy/control.sock") == 0
         wait_until(serving, START_SECONDS, f"understudyd on host {self.name} to serve")
 
     def has_daemon(self) -> bool:

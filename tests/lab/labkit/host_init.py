@@ -58,6 +58,7 @@ def keep_tree_visible(directory: Path) -> None:
 def start(request: dict, services: dict[int, str]) -> None:
     name = request["name"]
     (CONTROL / f"{name}.exit").unlink(missing_ok=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # its end comes after its beginning
     pid = os.fork()
     if pid == 0:
         try:
@@ -73,6 +74,7 @@ def start(request: dict, services: dict[int, str]) -> None:
         os._exit(127)
     services[pid] = name
     write(CONTROL / f"{name}.pid", f"{pid}\n")
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 
 def write(path: Path, text: str) -> None:
@@ -91,9 +93,10 @@ def reap(services: dict[int, str]) -> None:
         if pid == 0:
             return
         if name := services.pop(pid, None):
-            (CONTROL / f"{name}.pid").unlink(missing_ok=True)
             write(CONTROL / f"{name}.exit",
                   f"{os.waitstatus_to_exitcode(status)} {time.clock_gettime_ns(time.CLOCK_REALTIME)}\n")
+            # Last: without this file nothing more is said of the process.
+            (CONTROL / f"{name}.pid").unlink(missing_ok=True)
 
 
 def serve() -> None:
