@@ -2,11 +2,14 @@
 """What a client notices when the host of its guest dies: many kills in one lab, healed between.
 
 Host a dies, then b, then a ..., at a random moment, while a ledger client and the database's own benchmark
-with 8 clients are at work. Times are from the kill; the longest gap is that between two replies to the ledger. Both
+with 8 clients (`--clients`; 0: the ledger alone) are at work. Times are from the kill; the longest gap is that
+between two replies to the ledger. Both
 hosts, the witness, the guest and the clients share the machine, whose load is noted with each kill. A round
-takes 15 to 20 s. Every kill must pass all checks of labkit.kill_story: no row lost, no connection reset.
+takes 15 to 20 s. Every kill must pass all checks of labkit.kill_story: no row lost, no connection reset; the
+database's own checker, which reads all of it, after the last kill.
 
-    outage_bench.py [--kills 30] [--guest pg] [--memory 1024] [--link tcp] [--seed N] [--output build/outage-bench.json]
+    outage_bench.py [--kills 30] [--guest pg] [--memory 1024] [--clients 8] [--link tcp] [--seed N]
+                    [--output build/outage-bench.json]
 """
 
 import argparse
@@ -39,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--guest", choices=guest.names(), default="pg")
     parser.add_argument("--memory", type=int, default=1024, help="of the guest, MiB")
+    parser.add_argument("--clients", type=int, default=8, help="of the benchmark beside the ledger")
     parser.add_argument("--link", choices=LINKS, default="tcp")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--output", type=Path, default=REPOSITORY / "build/outage-bench.json")
@@ -56,10 +60,11 @@ def summary(kills: list[dict]) -> dict:
             for name in NAMES for values in [[kill[name] for kill in kills]]}
 
 
-def one_kill(hosts: Hosts, directory: Path, delay: float, victim: str, survivor: str) -> dict:
+def one_kill(hosts: Hosts, directory: Path, delay: float, victim: str, survivor: str, clients: int, last: bool) -> dict:
     result = kill_story.KillResult()
     load = os.getloadavg()[0]
-    kill_story.tell(hosts, directory, delay, result, victim=victim, survivor=survivor)
+    kill_story.tell(hosts, directory, delay, result, victim=victim, survivor=survivor, clients=clients,
+                    examine=last)
     if result.failures():
         raise StoryError("; ".join(result.failures()))
     return {**{name: getattr(result.outage, name) for name in NAMES}, "promotion": result.promotion_ms,
@@ -78,7 +83,8 @@ def measure(options, kills: list[dict]):
                 victim, survivor = "ab" if number % 2 == 0 else "ba"
                 if number:
                     hosts.heal(survivor, victim)
-                kills.append(one_kill(hosts, Path(directory), moments.uniform(*KILL_AFTER), victim, survivor))
+                kills.append(one_kill(hosts, Path(directory), moments.uniform(*KILL_AFTER), victim, survivor,
+                                      options.clients, last=number + 1 == options.kills))
                 print(f"kill {number + 1}: " + ", ".join(f"{name} {kills[-1][name]:.0f}" for name in NAMES)
                       + f" ms; load {kills[-1]['load']:.1f}", flush=True)
         except BaseException:
@@ -107,7 +113,7 @@ def main() -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(
         {"machine": machine.describe(), "seed": options.seed, "guest": options.guest, "link": options.link,
-         "failure": failure, "summary_ms": numbers, "kills": kills}, indent=2) + "\n")
+         "clients": options.clients, "failure": failure, "summary_ms": numbers, "kills": kills}, indent=2) + "\n")
     for name, title in NAMES.items():
         print(f"  {title:<28} p50 {numbers[name]['p50']:6.0f}  p99 {numbers[name]['p99']:6.0f}"
               f"  max {numbers[name]['max']:6.0f} ms" + (f"   p50 to reach: {GAP_P50_MS}" if name == "longest_gap" else ""))
