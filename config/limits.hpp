@@ -197,7 +197,11 @@ inline constexpr auto reprotect_settle = 3s;       ///< a host is in the cluster
 inline constexpr auto reprotect_retry = 2s;        ///< after a first failure; doubles with each ...
 inline constexpr auto reprotect_refused = 10s;     ///< ... as this does after a refusal ...
 inline constexpr auto reprotect_retry_max = 120s;  ///< ... up to this
-inline constexpr auto reprotect_stable = 60s;   ///< protected for so long, failures are forgotten
+inline constexpr auto reprotect_stable = 60s;  ///< protected for so long, failures are forgotten
+inline constexpr auto watchdog_period = 1s;    ///< between two pats
+inline constexpr int watchdog_timeout_s = 30;  ///< unless the configuration says otherwise
+inline constexpr int watchdog_timeout_s_min = 10;
+inline constexpr int watchdog_timeout_s_max = 600;
 inline constexpr auto switchover_commit = 2s;   ///< the guest is paused for its last epoch's commit
 inline constexpr Duration fencing_pause = 1s;   ///< between attempts in a row
 inline constexpr Duration fencing_retry = 30s;  ///< after the last of them has failed
@@ -258,6 +262,8 @@ static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a 
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(disk_digests * 18 + 64 <= frame_payload_bytes, "digests fit their reply's frame");
 static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");
+static_assert(watchdog_period * 5 < std::chrono::seconds{watchdog_timeout_s_min},
+              "a slow disk under the records is no reason for a reset");
 static_assert(epochs_in_flight_min >= 2, "the guest executes while the last epoch travels");
 
 }  // namespace understudy::limits

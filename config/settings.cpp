@@ -9,6 +9,7 @@
 #include <fstream>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
@@ -400,6 +401,23 @@ void examine_security(const Examined<config::Config>& config) {
   security.absolute_path("psk_file", file);
 }
 
+void examine_watchdog(const Examined<config::Config>& config) {
+  auto& value = config.value;
+  if (value.watchdog_device().empty()) {
+    if (value.watchdog_timeout_s() != 0)
+      config.complain("watchdog_timeout_s", "there is no watchdog_device");
+    return;
+  }
+  config.absolute_path("watchdog_device", value.watchdog_device());
+  if (value.watchdog_timeout_s() == 0) value.set_watchdog_timeout_s(limits::watchdog_timeout_s);
+  if (std::cmp_less(value.watchdog_timeout_s(), limits::watchdog_timeout_s_min) ||
+      std::cmp_greater(value.watchdog_timeout_s(), limits::watchdog_timeout_s_max)) {
+    config.complain("watchdog_timeout_s",
+                    fmt::format("{} to {} seconds are possible", limits::watchdog_timeout_s_min,
+                                limits::watchdog_timeout_s_max));
+  }
+}
+
 void examine(const Examined<config::Config>& config) {
   auto& value = config.value;
   config.name("cluster", value.cluster());
@@ -415,6 +433,7 @@ void examine(const Examined<config::Config>& config) {
       config.complain("http_address", endpoint.error().message);
     }
   }
+  examine_watchdog(config);
   examine_cluster(config);
   examine_security(config);
   examine_dpdk(config.nested(*value.mutable_dpdk(), "dpdk"));

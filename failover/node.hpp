@@ -39,6 +39,8 @@ class Node final : public MembershipEvents {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
+  [[nodiscard]] const Settings& settings() const { return settings_; }
+
   /// Closes all output, ends all guests and leaves the cluster, so that backups take over.
   /// Idempotent.
   void stop();

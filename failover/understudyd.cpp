@@ -9,6 +9,7 @@
 #include "config/priority.hpp"
 #include "failover/node.hpp"
 #include "failover/transports.hpp"
+#include "failover/watchdog.hpp"
 #include "hypervisor/host_check.hpp"
 
 namespace {
@@ -38,10 +39,17 @@ Result<> run(const std::string& file) {
   UNDERSTUDY_TRY(auto transports, failover::open_transports(settings));
   UNDERSTUDY_TRY(const auto node,
                  failover::Node::start(io, std::move(settings), std::move(transports)));
+  std::unique_ptr<failover::Watchdog> watchdog;
+  if (const auto& device = node->settings().config().watchdog_device(); !device.empty()) {
+    UNDERSTUDY_TRY(watchdog, failover::Watchdog::start(
+                                 io, device,
+                                 static_cast<int>(node->settings().config().watchdog_timeout_s())));
+  }
   boost::asio::signal_set signals{io, SIGTERM, SIGINT};
   signals.async_wait([&](const boost::system::error_code&, int signal) {
     log::info("daemon.stopping", {log::kv("signal", signal)});
     node->stop();
+    if (watchdog) watchdog->disarm();
     io.stop();
   });
   log::info("daemon.started", {log::kv("version", UNDERSTUDY_VERSION), log::kv("config", file)});

@@ -22,6 +22,7 @@ LOGS = ROOT / "build/test-logs"
 SKIPPED = 77
 FILE_SECONDS = 420      # one file of integration tests, unless named here
 LONG_FILES = {"survives_kill_test": 720}
+BENCH_OPTIONS = {"outage_bench.py": ["--kills", "8"]}  # 30 by hand: ten minutes
 GUEST_SECONDS = 600     # building it, where a mirror is slow
 BUILD_SECONDS = 2400
 TEST_SECONDS = 1200     # one call of ctest
@@ -202,7 +203,8 @@ class Runner:
         self.step("build release", lambda: self._built("release", "all"))
         for path in sorted(TESTS.glob("bench/*")):
             if path.is_file() and os.access(path, os.X_OK):
-                self.step(f"bench {path.name}", lambda path=path: self._program(path.name, [str(path)]))
+                argv = [str(path), *BENCH_OPTIONS.get(path.name, [])]
+                self.step(f"bench {path.name}", lambda argv=argv: self._program(Path(argv[0]).name, argv))
 
     # How they are run ----------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import unittest
 from lab_case import LabCase, wait_for
 
 from labkit import story
-from labkit.shell import run
 
 RATE = "100mbit"
 SLOW_SECONDS = 10
@@ -24,31 +23,11 @@ class SlowLinkTest(LabCase):
     def setUp(self):
         self.addCleanup(self.full_speed)
 
-    def cables(self) -> list[tuple[str, str]]:
-        """Where the checkpoints between a and b leave, each way. Datagrams pass by host a's own queue
-        (AF_PACKET), so theirs are shaped in the switch."""
-        if self.hosts.lab.plan.link == "dpdk":
-            return [("switch", "re-b"), ("switch", "re-a")]
-        return [("a", "cl0"), ("switch", "cl-a")]
-
     def slow_down(self):
-        """Limits the checkpoints between a and b; Corosync keeps a class of its own, as one who
-        builds a cluster over a narrow link must see to, or the test would try Corosync instead."""
-        for place, device in self.cables():
-            tc = ["ip", "netns", "exec", self.hosts.lab.plan.namespace(place), "tc"]
-            run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "10")
-            run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:10", "htb",
-                "rate", RATE, "burst", "64kb")
-            run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:20", "htb",
-                "rate", "1gbit")
-            run(*tc, "filter", "add", "dev", device, "parent", "1:", "protocol", "ip", "u32",
-                "match", "ip", "protocol", "17", "0xff", "flowid", "1:20")
+        self.hosts.lab.network.narrow("a", "b", RATE)
 
     def full_speed(self):
-        for place, device in self.cables():
-            namespace = self.hosts.lab.plan.namespace(place)
-            run("ip", "netns", "exec", namespace, "tc", "qdisc", "del", "dev", device, "root",
-                check=False)
+        self.hosts.lab.network.narrow("a", "b", None)
 
     def dirty(self):
         psql = f"psql -q -h {story.GUEST_ADDRESS} -U postgres bench -c '{DIRTY}'"

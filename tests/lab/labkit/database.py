@@ -1,6 +1,7 @@
 """The databases that the lab's guests have: how a client loads, checks and ends each of them."""
 
 import re
+from dataclasses import dataclass
 
 from . import story
 from .plan import GUEST_ADDRESS
@@ -9,32 +10,37 @@ SYSBENCH_ROWS = 10000  # guests/maria/files/prepare.sql
 CLIENT_SECONDS = 20
 CHECK_SECONDS = 120
 # In the client's network; the words are printed by a Python of Debian's with Debian's pymysql.
-MYSQL = f"""
+MYSQL = """
 import sys, pymysql
-connection = pymysql.connect(host="{GUEST_ADDRESS}", user="root", database="bench", connect_timeout=2)
+connection = pymysql.connect(host=sys.argv[1], user="root", database="bench", connect_timeout=2)
 cursor = connection.cursor()
-cursor.execute(sys.argv[1])
+cursor.execute(sys.argv[2])
 for row in cursor.fetchall():
     print(*row, sep="\\t")
 """
 
 
+@dataclass(frozen=True)
 class Postgres:
+    address: str = GUEST_ADDRESS
     name = "PostgreSQL"
     checker = "pg_amcheck"
-    dsn = story.DSN
+
+    @property
+    def dsn(self) -> str:
+        return story.dsn(self.address)
 
     def answers(self, hosts) -> bool:
-        return story.postgres_answers(hosts)
+        return story.postgres_answers(hosts, self.address)
 
     def load_command(self, seconds: int, clients: int = 8) -> list[str]:
-        return story.pgbench_command(seconds, clients)
+        return story.pgbench_command(seconds, clients, self.address)
 
     def parse_load(self, text: str) -> story.LoadRun:
         return story.parse_pgbench(text)
 
     def check(self, hosts) -> tuple[bool, str]:
-        return story.amcheck(hosts)
+        return story.amcheck(hosts, self.address)
 
     def power_off(self, hosts):
         """The guest ends by itself soon, its file systems clean (guests/pg-disk/files/poweroff)."""
@@ -42,19 +48,24 @@ class Postgres:
                       "copy (select 1) to program 'touch /run/poweroff/now'", self.dsn], CLIENT_SECONDS)
 
 
+@dataclass(frozen=True)
 class Mariadb:
+    address: str = GUEST_ADDRESS
     name = "MariaDB"
     checker = "CHECK TABLE EXTENDED"
-    dsn = f"mysql://root@{GUEST_ADDRESS}/bench"
+
+    @property
+    def dsn(self) -> str:
+        return f"mysql://root@{self.address}/bench"
 
     def query(self, hosts, sql: str, seconds: float = CLIENT_SECONDS):
-        return hosts.client([story.PYTHON, "-c", MYSQL, sql], seconds)
+        return hosts.client([story.PYTHON, "-c", MYSQL, self.address, sql], seconds)
 
     def answers(self, hosts) -> bool:
         return self.query(hosts, "select 1").returncode == 0
 
     def load_command(self, seconds: int, clients: int = 8) -> list[str]:
-        return ["sysbench", "oltp_write_only", "--db-driver=mysql", f"--mysql-host={GUEST_ADDRESS}",
+        return ["sysbench", "oltp_write_only", "--db-driver=mysql", f"--mysql-host={self.address}",
                 "--mysql-user=root", "--mysql-db=bench", "--tables=1", f"--table-size={SYSBENCH_ROWS}",
                 f"--threads={clients}", f"--time={seconds}", "--report-interval=1", "run"]
 
@@ -89,4 +100,4 @@ def parse_sysbench(text: str) -> story.LoadRun:
     return result
 
 
-DATABASES = {"postgresql": Postgres(), "mariadb": Mariadb()}
+DATABASES = {"postgresql": Postgres, "mariadb": Mariadb}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import membership, namespaces
-from .plan import CONFIG_IN_HOST, WITNESS, LabError, Plan, disk_in_host
+from .plan import CONFIG_IN_HOST, WITNESS, GuestPlan, LabError, Plan, disk_in_host
 from .shell import interruption, wait_until
 
 # Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
@@ -56,13 +56,14 @@ class Host:
             key = self.directory / "lab/replication.key"
             key.touch(mode=0o600)
             key.write_bytes(bytes.fromhex(self.plan.key))
-        if self.plan.guest and self.name != WITNESS:
-            for image, disk in zip(self.plan.guest.disks, self.disks):
-                self._prepare_disk(Path(image), disk)
+        if self.name != WITNESS:
+            for guest in self.plan.guests():
+                for image, disk in zip(guest.disks, self.disks_of(guest)):
+                    self._prepare_disk(Path(image), disk, guest.home or self.plan.hosts[0])
         os.mkfifo(self.directory / "lab/requests")
 
-    def _prepare_disk(self, image: Path, disk: Path) -> None:
-        if self.name == self.plan.hosts[0]:
+    def _prepare_disk(self, image: Path, disk: Path, home: str) -> None:
+        if self.name == home:
             subprocess.run(["cp", "--sparse=always", str(image), str(disk)], check=True)
         else:
             with open(disk, "wb") as empty:
@@ -70,9 +71,12 @@ class Host:
 
     @property
     def disks(self) -> list[Path]:
-        """The guest's disk images on this host, as seen from outside."""
-        return [self.directory / "lib" / Path(disk_in_host(i)).relative_to("/var/lib")
-                for i in range(len(self.plan.guest.disks))]
+        """The first guest's disk images on this host, as seen from outside."""
+        return self.disks_of(self.plan.guest)
+
+    def disks_of(self, guest: GuestPlan) -> list[Path]:
+        return [self.directory / "lib" / Path(disk_in_host(i, guest.name)).relative_to("/var/lib")
+                for i in range(len(guest.disks))]
 
     @property
     def disk(self) -> Path:

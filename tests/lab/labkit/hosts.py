@@ -12,10 +12,9 @@ from . import status
 from .database import DATABASES
 from .host import DAEMON
 from .lab import Lab, quiet
-from .plan import LabError
+from .plan import GUEST, LabError
 from .story import PYTHON, Background, LoadRun, StoryError, wait_for
 
-GUEST = "pg"
 CALL_SECONDS = 150  # more than the daemon allows itself for any command
 BOOT_SECONDS = 120
 VOTE_SECONDS = 30
@@ -39,8 +38,12 @@ class Hosts:
 
     @property
     def database(self):
-        """What the lab's guest has."""
-        return DATABASES[self.lab.plan.guest.database]
+        """What the lab's first guest has."""
+        return self.database_of(GUEST)
+
+    def database_of(self, name: str):
+        guest = self.lab.plan.find_guest(name)
+        return DATABASES[guest.database](guest.address)
 
     # --- the lab itself
 
@@ -126,10 +129,11 @@ class Hosts:
     def start_guest(self, host: str = "a", name: str = GUEST):
         """Until its database answers the client."""
         self.order(host, "start", name)
-        self.wait_database()
+        self.wait_database(name)
 
-    def wait_database(self):
-        wait_for(f"{self.database.name} at the client", lambda: self.database.answers(self),
+    def wait_database(self, name: str = GUEST):
+        database = self.database_of(name)
+        wait_for(f"{database.name} of {name} at the client", lambda: database.answers(self),
                  BOOT_SECONDS, 0.2)
 
     def run_load(self, seconds: int, directory: Path) -> LoadRun:

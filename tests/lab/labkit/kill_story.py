@@ -14,6 +14,7 @@ from .report import Check, LedgerCounts, OutageMs
 
 AFTERMATH_SECONDS = 3.0   # of ledger after the first reply
 PROMOTION_SECONDS = 20.0  # patience, not a target
+LEDGER_BEGIN_SECONDS = 30  # the same, for its first reply
 LOAD_END_SECONDS = 40     # the same: an emulated guest takes seconds to accept eight clients
 
 
@@ -41,34 +42,35 @@ def step_quietly(_: str):
 
 
 def tell(hosts, directory: Path, delay: float, result: KillResult, strike=None, victim: str = "a",
-         survivor: str = "b", step=step_quietly):
-    """`strike()` kills and returns the moment before (realtime ns); default: the victim's host dies.
-    `step(title)` is a context around each part. StoryError if the story cannot go on; `result` then
-    has the rest.
+         survivor: str = "b", step=step_quietly, clients: int = 8, examine: bool = True):
+    """`clients` of the database's own benchmark are at work beside the ledger; `examine`: with the database's own
+    checker, which reads all of it. `strike()` kills and returns the moment before (realtime ns); default: the
+    victim's host dies. `step(title)` is a context around each part. StoryError if the story cannot go on; `result`
+    then has the rest.
     """
     strike = strike or (lambda: hosts.kill(victim))
     capture = directory / "guest-network.pcap"
     try:
         with hosts.trace(capture):
             ledger, verdict = under_load(hosts, directory, delay, result, strike, victim, survivor,
-                                         step)
+                                         step, clients)
     except story.StoryError:
         check_capture(capture, None, result)  # it may show why
         raise
     with step("look at it from outside"):
-        check_table(hosts, ledger, result)
+        check_table(hosts, ledger, result, examine)
         check_capture(capture, verdict.local_port, result)
 
 
 def under_load(hosts, directory: Path, delay: float, result: KillResult, strike, victim: str,
-               survivor: str, step):
+               survivor: str, step, clients: int):
     """The part with clients at work; the ledger's process has ended when this returns."""
     load_seconds = int(delay + AFTERMATH_SECONDS + 3)
     with story.LedgerProcess(hosts, directory) as ledger, \
-            story.Background(hosts, hosts.database.load_command(load_seconds),
-                             directory / "load-kill.log") as load:
+            (story.Background(hosts, hosts.database.load_command(load_seconds, clients),
+                              directory / "load-kill.log") if clients else nullcontext()) as load:
         with step(f"ledger and load at work, {delay:.2f} s"):
-            ledger.wait_acks(1, 10)
+            ledger.wait_acks(1, LEDGER_BEGIN_SECONDS)
             result.epochs = hosts.guest(victim).get("epoch", 0)
             time.sleep(delay)
         try:
@@ -78,7 +80,7 @@ def under_load(hosts, directory: Path, delay: float, result: KillResult, strike,
             with step("the ledger and the load go on"):
                 time.sleep(AFTERMATH_SECONDS)
                 verdict = ledger.stop()
-                run = hosts.database.parse_load(load.wait(load_seconds + LOAD_END_SECONDS))
+                run = hosts.database.parse_load(load.wait(load_seconds + LOAD_END_SECONDS)) if load else None
         finally:
             result.acks = ledger.acks()
             result.ledger.acknowledged = len(result.acks)
@@ -100,16 +102,18 @@ def watch(hosts, survivor: str, ledger, result: KillResult):
     outage.first_reply = (first.realtime_ns - result.kill_ns) / 1e6
 
 
-def check_clients(result: KillResult, verdict: RunVerdict, run: story.LoadRun):
+def check_clients(result: KillResult, verdict: RunVerdict, run: story.LoadRun | None):
     result.check("same connection", verdict.same_backend and not verdict.failure,
                  verdict.failure or f"port {verdict.local_port}, server process"
                                     f" {verdict.backend_pid} from first row to last")
+    if run is None:
+        return
     result.check("load goes on", run.finished and not run.aborted and run.failed == 0,
                  run.errors[0] if run.errors else
                  f"{run.transactions} transactions across the kill, {run.failed} failed")
 
 
-def check_table(hosts, ledger: story.LedgerProcess, result: KillResult):
+def check_table(hosts, ledger: story.LedgerProcess, result: KillResult, examine: bool = True):
     table: CheckVerdict = ledger.check()
     result.ledger.lost, result.ledger.duplicated = table.lost, table.duplicated
     # The table's word for it: each server process that wrote rows was a connection.
@@ -118,7 +122,8 @@ def check_table(hosts, ledger: story.LedgerProcess, result: KillResult):
                  "; ".join(table.examples) if not table.good else
                  f"{table.acknowledged} acknowledged, {table.lost} lost, {table.duplicated} twice,"
                  f" {table.unacknowledged} more on its way")
-    result.check(hosts.database.checker, *hosts.database.check(hosts))
+    if examine:
+        result.check(hosts.database.checker, *hosts.database.check(hosts))
 
 
 def check_capture(capture: Path, ledger_port: int | None, result: KillResult):

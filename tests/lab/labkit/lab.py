@@ -13,8 +13,8 @@ from . import guest, namespaces, power_switch
 from .host import COROSYNC, DAEMON, Host, Moment
 from .membership import Membership
 from .network import Network
-from .plan import (CLIENT, GUEST_BRIDGE, STATE_ROOT, GuestPlan, LabError, Plan, check_name,
-                   host_names)
+from .plan import (CLIENT, GUEST_BRIDGE, STATE_ROOT, GuestPlan, LabError, Plan, another_guest,
+                   check_name, host_names)
 from .shell import run, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,11 +70,13 @@ class Lab:
     def up(self, hosts: int = 3, guest_name: str | None = "", daemon: bool = True,
            binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
            link: str | None = None, fencing: dict[str, int] | None = None,
-           fence_agent: str = "", fence_options: list[str] | None = None, **guest_settings) -> None:
+           fence_agent: str = "", fence_options: list[str] | None = None,
+           others: list[dict] | None = None, **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name names a recipe of tests/lab/guests, default the environment's UNDERSTUDY_GUEST or pg; the
-        guest itself is always called pg. fencing gives hosts that can be fenced, with the delay in ms, by the lab's
+        guest itself is always called pg. Each of `others` is one more guest of that recipe, pg2, pg3 ..., with
+        settings of its own beside guest_settings. fencing gives hosts that can be fenced, with the delay in ms, by the lab's
         power switch unless another agent is named. None is --no-guest; encrypted False leaves replication in clear text; link None is the
         environment's UNDERSTUDY_LINK, or tcp. guest_settings
         are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
@@ -89,10 +91,12 @@ class Lab:
             if guest_name is not None:
                 guest_name = guest_name or os.environ.get("UNDERSTUDY_GUEST", "pg")
                 guest_plan = self._guest_plan(guest_name, guest_settings)
+                more = [self._guest_plan(guest_name, {**guest_settings, **another_guest(number), **settings})
+                        for number, settings in enumerate(others or [], 2)]
             else:
-                guest_plan = None
+                guest_plan, more = None, []
             self._plan = Plan(self.name, names, str((binaries or default_binaries()).resolve()), daemon,
-                              guest_plan, link=link or os.environ.get("UNDERSTUDY_LINK", "tcp"),
+                              guest_plan, more, link=link or os.environ.get("UNDERSTUDY_LINK", "tcp"),
                               fencing=fencing or {}, fence_agent=fence_agent or str(ROOT / "tests/lab/fence_lab"),
                               fence_options=fence_options or ["plug={host}", f"socket={power_switch.IN_HOST}"],
                               key=secrets.token_hex(KEY_BYTES) if encrypted else "",
@@ -325,7 +329,7 @@ class Lab:
                 "quorate": seen.quorate, "processes": len(host.pids())}
         return {"name": self.name, "hosts": hosts, "cuts": self.network.cuts(),
                 "state": str(self.state), "binaries": self.plan.binaries,
-                "guest": self.plan.guest.name if self.plan.guest else None}
+                "guest": ", ".join(guest.name for guest in self.plan.guests()) or None}
 
     def collect_logs(self, target: Path) -> None:
         """Copies every host's logs to target/HOST/, for a post-mortem."""

@@ -88,6 +88,27 @@ class Network:
                 run(*tc, "add", "dev", device, "root", "tbf", "rate", rate, "burst", "256kb",
                     "latency", "50ms")
 
+    def narrow(self, source: str, target: str, rate: str | None) -> None:
+        """Limits the checkpoints between two hosts, each way; None takes the limit away. Corosync keeps a class
+        of its own, as one who builds a cluster over a narrow link must see to. Datagrams pass by the host's own
+        queue (AF_PACKET), so theirs are shaped in the switch."""
+        if self.plan.link == "dpdk":
+            ends = [(self.switch, f"re-{target}"), (self.switch, f"re-{source}")]
+        else:
+            ends = [(self.plan.namespace(source), "cl0"), (self.switch, f"cl-{source}")]
+        for namespace, device in ends:
+            tc = ("ip", "netns", "exec", namespace, "tc")
+            run(*tc, "qdisc", "del", "dev", device, "root", check=False)
+            if not rate:
+                continue
+            run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "10")
+            run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:10", "htb",
+                "rate", rate, "burst", "64kb")
+            run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:20", "htb",
+                "rate", "1gbit")
+            run(*tc, "filter", "add", "dev", device, "parent", "1:", "protocol", "ip", "u32",
+                "match", "ip", "protocol", "17", "0xff", "flowid", "1:20")
+
     def _wire_host(self, host: str) -> None:
         namespaces.create(self.plan.namespace(host))
         self._cable(f"cl-{host}", CLUSTER_BRIDGE, host, "cl0")

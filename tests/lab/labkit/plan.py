@@ -1,7 +1,8 @@
 """What a lab consists of: names, addresses and configuration files. Pure: nothing is touched here.
 
     cluster network 10.77.0.0/24   Corosync and checkpoints; host number N has 10.77.0.N on `cl0`
-    guest network   10.78.0.0/24   each host's bridge `br0`, uplinked by `up0`; the client is 10.78.0.100
+    guest network   10.78.0.0/24   each host's bridge `br0`, uplinked by `up0`; the client is 10.78.0.100,
+                                   the guests pg, pg2 ... are 10.78.0.10, 10.78.0.11 ...
     replication     no addresses, MTU 65535: frames between the hosts' `repl0`, the witness excepted
     switch          a namespace with a bridge per network; ports `cl-X`, `gu-X`, `re-X` lead to host X
 
@@ -19,7 +20,8 @@ REPLICATION_MTU = 65535
 UPLINKS = ("tap", "dpdk")
 LINKS = ("tcp", "dpdk")
 CLIENT, CLIENT_ADDRESS = "client", "10.78.0.100"
-GUEST_ADDRESS = "10.78.0.10"
+GUEST, GUEST_ADDRESS = "pg", "10.78.0.10"  # the first
+GUESTS_MAX = 8
 PORTS = {"postgresql": 5432, "mariadb": 3306}  # of the guests' databases
 REPLICATION_PORT = 7400
 HTTP_PORT = 9177
@@ -28,11 +30,19 @@ HOSTS_MIN, HOSTS_MAX = 2, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
 KEY_IN_HOST = "/run/lab/replication.key"
-DISK_IN_HOST = "/var/lib/understudy/pg.img"  # the guest's first
+DISK_IN_HOST = f"/var/lib/understudy/{GUEST}.img"  # the first guest's first
 
 
-def disk_in_host(number: int) -> str:
-    return DISK_IN_HOST if number == 0 else DISK_IN_HOST.replace(".img", f"-{number}.img")
+def disk_in_host(number: int, guest: str = GUEST) -> str:
+    return f"/var/lib/understudy/{guest}{f'-{number}' if number else ''}.img"
+
+
+def another_guest(number: int) -> dict:
+    """What is different about the guest beside the first, from number 2 on."""
+    if not 2 <= number <= GUESTS_MAX:
+        raise LabError(f"a lab has at most {GUESTS_MAX} guests")
+    network, _, host = GUEST_ADDRESS.rpartition(".")
+    return {"name": f"{GUEST}{number}", "address": f"{network}.{int(host) + number - 1}"}
 
 
 NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
@@ -61,10 +71,12 @@ def host_names(count: int) -> list[str]:
 class GuestPlan:
     """A guest that every host but the witness can run."""
 
-    name: str = "pg"
+    name: str = GUEST
+    address: str = GUEST_ADDRESS
     kernel: str = ""
     initrd: str = ""
-    # Images that the first host has of its disks; the others' are empty.
+    # Images that one host, the first or `home`, has of its disks; the others' are empty.
+    home: str = ""
     disks: list[str] = field(default_factory=list)
     disk_models: list[str] = field(default_factory=lambda: ["virtio-blk-pci"])
     disk_settings: str = ""  # more of each disk's configuration
@@ -86,11 +98,26 @@ class GuestPlan:
         # same on another host. The TSC must be calibrated at boot, which an emulated CPU on a busy
         # machine gets wrong by as much as a factor of three.
         return ("console=ttyS0 quiet edd=off nokaslr clocksource=hpet no_timer_check mitigations=off "
-                f"audit=0 beacon={self.beacon_ms} {self.boot_words}".rstrip())
+                f"audit=0 address={self.address} beacon={self.beacon_ms} {self.boot_words}".rstrip())
 
     def disk_lines(self) -> list[str]:
-        return [f'  disk {{ path: "{disk_in_host(i)}" model: "{model}" {self.disk_settings}}}'
+        return [f'  disk {{ path: "{disk_in_host(i, self.name)}" model: "{model}" {self.disk_settings}}}'
                 for i, (_, model) in enumerate(zip(self.disks, self.disk_models))]
+
+    def conf(self) -> list[str]:
+        """Its part of an understudyd configuration."""
+        return ["guest {", f'  name: "{self.name}"', f"  memory_mib: {self.memory_mib}",
+                f"  vcpus: {self.vcpus}", "  boot {", f'    kernel: "{self.kernel}"',
+                f'    initrd: "{self.initrd}"', f'    command_line: "{self.command_line()}"', "  }",
+                f'  nic {{ model: "{self.nic}" bridge: "br0" uplink: {self.uplink.upper()} '
+                f'backend: {self.backend.upper()} }}',
+                *self.disk_lines(), f"  display: {self.display}",
+                f'  console_log: "/var/log/{self.name}.console"',
+                f"  protection {{ interval_ms: {self.interval_ms}"
+                + (f" hold_limit_kib: {self.hold_limit_kib}" if self.hold_limit_kib else "")
+                + (f" sync_rate_mib: {self.sync_rate_mib}" if self.sync_rate_mib else "") + " }",
+                f'  drill {{ address: "{self.address}/24" tcp_port: {PORTS[self.database]} }}',
+                "}"]
 
 
 @dataclass
@@ -100,6 +127,7 @@ class Plan:
     binaries: str
     daemon: bool = True
     guest: GuestPlan | None = None
+    others: list[GuestPlan] = field(default_factory=list)  # guests beside the first
     token_ms: int = 200
     consensus_ms: int = 240
     link: str = "tcp"  # or dpdk: by what checkpoints travel
@@ -130,6 +158,15 @@ class Plan:
 
     def hypervisors(self) -> list[str]:
         return [host for host in self.hosts if host != WITNESS]
+
+    def guests(self) -> list[GuestPlan]:
+        return [self.guest, *self.others] if self.guest else []
+
+    def find_guest(self, name: str) -> GuestPlan:
+        for guest in self.guests():
+            if guest.name == name:
+                return guest
+        raise LabError(f"no guest {name!r}: there is {', '.join(one.name for one in self.guests()) or 'none'}")
 
     def check_host(self, host: str) -> str:
         if host not in self.hosts:
@@ -165,21 +202,8 @@ class Plan:
         if host != WITNESS:
             lines.append('dpdk { replication_device: "repl0" }')
             lines.append(f"link: {self.link.upper()}")
-        if self.guest and host != WITNESS:
-            guest = self.guest
-            lines += [
-                "guest {", f'  name: "{guest.name}"', f"  memory_mib: {guest.memory_mib}",
-                f"  vcpus: {guest.vcpus}", "  boot {", f'    kernel: "{guest.kernel}"',
-                f'    initrd: "{guest.initrd}"', f'    command_line: "{guest.command_line()}"', "  }",
-                f'  nic {{ model: "{guest.nic}" bridge: "br0" uplink: {guest.uplink.upper()} '
-                f'backend: {guest.backend.upper()} }}',
-                *guest.disk_lines(), f"  display: {guest.display}",
-                f'  console_log: "/var/log/{guest.name}.console"',
-                f"  protection {{ interval_ms: {guest.interval_ms}"
-                + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "")
-                + (f" sync_rate_mib: {guest.sync_rate_mib}" if guest.sync_rate_mib else "") + " }",
-                f'  drill {{ address: "{GUEST_ADDRESS}/24" tcp_port: {PORTS[guest.database]} }}',
-                "}"]
+            for guest in self.guests():
+                lines += guest.conf()
         return "\n".join(lines + self.extra) + "\n"
 
     def fencing_conf(self, host: str) -> str:
@@ -195,5 +219,6 @@ class Plan:
     @staticmethod
     def from_json(text: str) -> "Plan":
         values = json.loads(text)
-        guest = values.pop("guest")
-        return Plan(**values, guest=GuestPlan(**guest) if guest else None)
+        guest, others = values.pop("guest"), values.pop("others")
+        return Plan(**values, guest=GuestPlan(**guest) if guest else None,
+                    others=[GuestPlan(**other) for other in others])

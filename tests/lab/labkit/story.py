@@ -12,14 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ledger import Ack, CheckVerdict, RunVerdict, first_ack_after, read_acks
+from .plan import GUEST, GUEST_ADDRESS
 
 PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 PG_AMCHECK = "/usr/lib/postgresql/15/bin/pg_amcheck"
 PYTHON = "/usr/bin/python3"  # Debian's, which has Debian's psycopg2
-GUEST_ADDRESS = "10.78.0.10"
-DSN = f"host={GUEST_ADDRESS} port=5432 user=postgres dbname=bench"
 LAB_DIRECTORY = Path(__file__).resolve().parent.parent
 LEDGER_STOP_SECONDS = 20
+
+
+def dsn(address: str = GUEST_ADDRESS) -> str:
+    return f"host={address} port=5432 user=postgres dbname=bench"
+
+
+DSN = dsn()
 
 
 class StoryError(Exception):
@@ -78,9 +84,9 @@ def parse_pgbench(text: str) -> LoadRun:
     return result
 
 
-def pgbench_command(seconds: int, clients: int = 8) -> list[str]:
+def pgbench_command(seconds: int, clients: int = 8, address: str = GUEST_ADDRESS) -> list[str]:
     return [PGBENCH, "--no-vacuum", "--client", str(clients), "--jobs", "1", "--time", str(seconds),
-            "--progress", "1", "--progress-timestamp", "--host", GUEST_ADDRESS,
+            "--progress", "1", "--progress-timestamp", "--host", address,
             "--username", "postgres", "bench"]
 
 
@@ -122,10 +128,11 @@ class Background:
 
 
 class LedgerProcess:
-    """labkit.ledger in the client's namespace."""
+    """labkit.ledger in the client's namespace, with the database of one guest."""
 
-    def __init__(self, hosts, directory: Path, name: str = "ledger"):
+    def __init__(self, hosts, directory: Path, name: str = "ledger", guest: str = GUEST):
         self.hosts_ = hosts
+        self.dsn_ = hosts.database_of(guest).dsn
         self.acks_path = directory / f"{name}.acks"
         self.verdict_path = directory / f"{name}.json"
         self.check_path = directory / f"{name}.check.json"
@@ -136,7 +143,7 @@ class LedgerProcess:
 
     def command(self, verb: str, verdict: Path) -> list[str]:
         return ["env", f"PYTHONPATH={LAB_DIRECTORY}", PYTHON, "-m", "labkit.ledger", verb,
-                "--dsn", self.hosts_.database.dsn, "--acks", str(self.acks_path), "--verdict", str(verdict)]
+                "--dsn", self.dsn_, "--acks", str(self.acks_path), "--verdict", str(verdict)]
 
     def __enter__(self):
         return self
@@ -178,16 +185,16 @@ class LedgerProcess:
         return CheckVerdict(**json.loads(self.check_path.read_text()))
 
 
-def amcheck(hosts) -> tuple[bool, str]:
+def amcheck(hosts, address: str = GUEST_ADDRESS) -> tuple[bool, str]:
     """pg_amcheck over every table and index of the database; good, and what it said."""
-    done = hosts.client([PG_AMCHECK, "--host", GUEST_ADDRESS, "--username", "postgres",
+    done = hosts.client([PG_AMCHECK, "--host", address, "--username", "postgres",
                          "--heapallindexed", "bench"], timeout=120)
     said = (done.stdout + done.stderr).strip()
     good = done.returncode == 0 and not said
     return good, "every table and index" if good else (said.splitlines() or ["failed"])[0]
 
 
-def postgres_answers(hosts) -> bool:
+def postgres_answers(hosts, address: str = GUEST_ADDRESS) -> bool:
     done = hosts.client(["/usr/lib/postgresql/15/bin/pg_isready", "-q", "-t", "1", "-h",
-                         GUEST_ADDRESS], timeout=5)
+                         address], timeout=5)
     return done.returncode == 0

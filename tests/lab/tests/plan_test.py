@@ -7,7 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from labkit.membership import Membership, parse  # noqa: E402
-from labkit.plan import KEY_IN_HOST, GuestPlan, LabError, Plan, check_name, host_names  # noqa: E402
+from labkit.plan import (KEY_IN_HOST, GuestPlan, LabError, Plan, another_guest, check_name,  # noqa: E402
+                         host_names)
 
 LOG = """\
 Nov 21 12:47:01 [11] a corosync notice  [MAIN  ] Corosync Cluster Engine  starting up
@@ -74,6 +75,22 @@ class Files(unittest.TestCase):
         self.assertIn("backend: SOCKET", self.plan.understudy_conf("a"))
         self.plan.guest.backend = "vhost_user"
         self.assertIn("backend: VHOST_USER", self.plan.understudy_conf("b"))
+
+    def test_each_guest_has_a_name_an_address_and_disks_of_its_own(self):
+        self.plan.guest.disks = ["/disk.img"]
+        self.plan.others = [GuestPlan(**another_guest(2), disks=["/disk.img"]),
+                            GuestPlan(**another_guest(3), disks=["/disk.img"])]
+        self.assertEqual(Plan.from_json(self.plan.to_json()), self.plan)
+        text = self.plan.understudy_conf("a")
+        for name, address in (("pg", "10.78.0.10"), ("pg2", "10.78.0.11"), ("pg3", "10.78.0.12")):
+            self.assertEqual(text.count(f'name: "{name}"\n'), 1)
+            self.assertEqual(text.count(f"address={address} "), 1)
+            self.assertEqual(text.count(f'path: "/var/lib/understudy/{name}.img"'), 1)
+        self.assertEqual(self.plan.find_guest("pg2").address, "10.78.0.11")
+        with self.assertRaisesRegex(LabError, "there is pg, pg2, pg3"):
+            self.plan.find_guest("pg4")
+        with self.assertRaisesRegex(LabError, "at most 8"):
+            another_guest(9)
 
     def test_corosync_wants_one_key_per_line(self):
         for line in self.plan.corosync_conf().splitlines():

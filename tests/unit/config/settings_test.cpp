@@ -159,6 +159,20 @@ TEST_CASE("an address to look at, and an objective to look for") {
   }
 }
 
+TEST_CASE("a watchdog has a device and a timeout") {
+  const std::string device = "watchdog_device: \"/dev/watchdog\" ";
+  const auto settings = Settings::parse(good + device, "u.conf");
+  REQUIRE(settings);
+  CHECK(settings->config().watchdog_timeout_s() == 30);
+  CHECK_THAT(complaint(good + "watchdog_device: \"watchdog\""),
+             Contains("u.conf:12: Config.watchdog_device"));
+  for (const auto* bad : {"9", "601"}) {
+    CHECK_THAT(complaint(good + device + "watchdog_timeout_s: " + bad),
+               Contains("10 to 600 seconds"));
+  }
+  CHECK_THAT(complaint(good + "watchdog_timeout_s: 30"), Contains("no watchdog_device"));
+}
+
 TEST_CASE("security names a file, or is left out") {
   const auto with = [](const std::string& security) { return good + security; };
   const auto settings = Settings::parse(with("security { psk_file: \"/k\" }"), "u.conf");
