@@ -23,6 +23,7 @@
 #include <CLI/CLI.hpp>
 
 #include "config/log.hpp"
+#include "config/priority.hpp"
 #include "config/settings.hpp"
 #include "replication/checkpoint_sender.hpp"
 #include "replication/datagram_host.hpp"
@@ -291,6 +292,7 @@ int main(int argc, char** argv) {
   }
   CLI11_PARSE(app, argc, argv);
   log::configure(log::Level::warning, "");
+  static_cast<void>(ask_for_real_time());  // as the daemon's threads are, by either link
   const auto done = app.got_subcommand("serve") ? serve(options) : send(options);
   if (done) return 0;
   fmt::print(stderr, "link_bench: {}\n", done.error().message);
