@@ -4,18 +4,26 @@
 //   link_bench serve tcp|dpdk WHERE [--key FILE]     host b, until its input ends
 //   link_bench send tcp|dpdk WHERE [--key FILE]      host a: one line of JSON
 //
+// With --pause-ms the threads sleep between epochs, as a guest's do. With --trace FILE each side
+// writes there when it did what with each epoch, by the clock of the machine that both share.
+//
 // WHERE is b's endpoint over TCP, this host's device over DPDK. The backup's side checks nothing
 // and copies every page record once, as a replica does.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <initializer_list>
 #include <mutex>
+#include <optional>
+#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "config/log.hpp"
+#include "config/priority.hpp"
 #include "config/settings.hpp"
 #include "replication/checkpoint_sender.hpp"
 #include "replication/datagram_host.hpp"
@@ -32,15 +40,51 @@ constexpr std::size_t records_per_frame = limits::frame_payload_bytes / record_b
 constexpr std::uint64_t ram_bytes = 256U << 20U;
 constexpr auto patience = seconds{30};
 
+/// Moments of each epoch in microseconds, a line each; written when it ends.
+class Trace {
+ public:
+  explicit Trace(std::string file) : file_{std::move(file)} {}
+  ~Trace() {
+    if (file_.empty()) return;
+    std::ofstream out{file_};
+    for (const auto& line : lines_) out << line << '\n';
+  }
+  Trace(const Trace&) = delete;
+  Trace& operator=(const Trace&) = delete;
+
+  void note(Epoch epoch, std::initializer_list<TimePoint> moments) {
+    if (file_.empty()) return;
+    auto line = fmt::format("{}", epoch);
+    for (const auto at : moments) {
+      line += fmt::format(" {}", in_microseconds(at.time_since_epoch()).count());
+    }
+    lines_.push_back(std::move(line));
+  }
+
+ private:
+  std::string file_;
+  std::vector<std::string> lines_;
+};
+
+/// One thread, that of its session.
 class CopyingReplica final : public ReplicaEvents {
  public:
+  explicit CopyingReplica(std::string trace) : trace_{std::move(trace)} {}
   Result<> on_sync_pages(std::span<const std::byte> payload) override {
     copy(payload);
     return {};
   }
-  Result<> on_check(std::span<const std::byte> /*payload*/) override { return {}; }
-  Result<> on_check_seal(const Seal& /*seal*/) override { return {}; }
+  Result<> on_check(std::span<const std::byte> /*payload*/) override {
+    if (!first_) first_ = now();
+    return {};
+  }
+  Result<> on_check_seal(const Seal& /*seal*/) override {
+    whole_ = now();
+    return {};
+  }
   void on_commit(const StagedEpoch& epoch) override {
+    trace_.note(epoch.epoch, {first_.value_or(whole_), whole_});
+    first_.reset();
     for (const auto& payload : epoch.payloads) copy(payload);
   }
   Reply on_request(const Request& /*request*/, const KeepGoing& /*keep_going*/) override {
@@ -57,6 +101,9 @@ class CopyingReplica final : public ReplicaEvents {
 
   std::vector<std::byte> image_ = std::vector<std::byte>(ram_bytes);
   std::size_t at_{};
+  Trace trace_;
+  std::optional<TimePoint> first_;
+  TimePoint whole_;
 };
 
 /// When each epoch was committed.
@@ -89,6 +136,8 @@ struct Options {
   std::string key;
   std::size_t bytes{10'000'000};
   std::size_t bursts{100};
+  unsigned pause_ms{};
+  std::string trace;
 };
 
 [[nodiscard]] Result<std::shared_ptr<Transport>> make_transport(const Options& options,
@@ -111,6 +160,8 @@ struct Options {
 
 class Primary {
  public:
+  explicit Primary(const std::string& trace) : trace_{trace} {}
+
   [[nodiscard]] Result<> open(const Options& options) {
     UNDERSTUDY_TRY(auto transport, make_transport(options, "a"));
     UNDERSTUDY_TRY(const auto endpoint, endpoint_of(options));
@@ -137,7 +188,9 @@ class Primary {
       left -= records;
     }
     UNDERSTUDY_CHECK(send_seal(frames));
+    const auto sealed = now();
     UNDERSTUDY_TRY(const auto end, commits_.wait(epoch_));
+    trace_.note(epoch_, {begin, sealed, end});
     return end - begin;
   }
 
@@ -166,6 +219,7 @@ class Primary {
     return {};
   }
 
+  Trace trace_;
   Commits commits_;
   std::vector<std::byte> pages_ =
       std::vector<std::byte>(limits::frame_payload_bytes, std::byte{0x5A});
@@ -177,10 +231,11 @@ class Primary {
   UNDERSTUDY_TRY(auto transport, make_transport(options, "b"));
   UNDERSTUDY_TRY(const auto endpoint, endpoint_of(options));
   UNDERSTUDY_TRY(const auto server,
-                 ReplicationServer::listen(
-                     endpoint, "bench", "b",
-                     [](const auto&, const auto&) { return std::make_shared<CopyingReplica>(); },
-                     {std::move(transport)}));
+                 ReplicationServer::listen(endpoint, "bench", "b",
+                                           [&options](const auto&, const auto&) {
+                                             return std::make_shared<CopyingReplica>(options.trace);
+                                           },
+                                           {std::move(transport)}));
   fmt::print("serving\n");
   std::fflush(stdout);
   while (std::getchar() != EOF) {
@@ -190,7 +245,7 @@ class Primary {
 
 /// Tells when it begins and ends, and waits for a line of input at both, for CPU time to be read.
 [[nodiscard]] Result<> send(const Options& options) {
-  Primary primary;
+  Primary primary{options.trace};
   UNDERSTUDY_CHECK(primary.open(options));
   for (int i = 0; i < 5; ++i)
     UNDERSTUDY_CHECK(primary.burst(options.bytes));  // fills what is empty
@@ -199,6 +254,7 @@ class Primary {
   static_cast<void>(std::getchar());
   std::vector<Duration> took;
   for (std::size_t i = 0; i < options.bursts; ++i) {
+    std::this_thread::sleep_for(milliseconds{options.pause_ms});
     UNDERSTUDY_TRY(const auto one, primary.burst(options.bytes));
     took.push_back(one);
   }
@@ -231,9 +287,12 @@ int main(int argc, char** argv) {
     command->add_option("--key", options.key);
     command->add_option("--bytes", options.bytes)->check(CLI::Range(100'000, 50'000'000));
     command->add_option("--bursts", options.bursts)->check(CLI::Range(1, 1'000'000));
+    command->add_option("--pause-ms", options.pause_ms)->check(CLI::Range(0, 1000));
+    command->add_option("--trace", options.trace);
   }
   CLI11_PARSE(app, argc, argv);
   log::configure(log::Level::warning, "");
+  static_cast<void>(ask_for_real_time());  // as the daemon's threads are, by either link
   const auto done = app.got_subcommand("serve") ? serve(options) : send(options);
   if (done) return 0;
   fmt::print(stderr, "link_bench: {}\n", done.error().message);
