@@ -79,6 +79,7 @@ class GuestPlan:
     interval_ms: int = 25
     hold_limit_kib: int = 0  # of held output; 0: the daemon's default
     sync_rate_mib: int = 0  # 0: no limit
+    history_s: int = 0  # kept by its backup; 0: none
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
     def command_line(self) -> str:
@@ -179,6 +180,7 @@ class Plan:
                 + (f" hold_limit_kib: {guest.hold_limit_kib}" if guest.hold_limit_kib else "")
                 + (f" sync_rate_mib: {guest.sync_rate_mib}" if guest.sync_rate_mib else "") + " }",
                 f'  drill {{ address: "{GUEST_ADDRESS}/24" tcp_port: {PORTS[guest.database]} }}',
+                *([f"  history {{ depth_s: {guest.history_s} }}"] if guest.history_s else []),
                 "}"]
         return "\n".join(lines + self.extra) + "\n"
 
