@@ -199,7 +199,9 @@ class DrillDiskTest(DrillCase):
             self.drill_beside_a_ledger()
 
     def clone(self, *words: str) -> dict:
-        return json.loads(self.hosts.order("b", "clone", GUEST, *words, "--json"))["clone"]
+        done = self.hosts.understudy("b", "clone", GUEST, *words, "--json")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout)["clone"]
 
     def test_the_past_runs_in_a_clone(self):
         plan = self.directory / "clone.plan"
