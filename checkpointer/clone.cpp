@@ -6,8 +6,10 @@
 #include <array>
 #include <utility>
 
+#include "checkpointer/disk_undo.hpp"
 #include "checkpointer/guest_wiring.hpp"
 #include "checkpointer/offer.hpp"
+#include "config/assert.hpp"
 #include "config/limits.hpp"
 
 namespace understudy::checkpointer {
@@ -21,13 +23,13 @@ std::string bridge_of(const config::Nic& nic) {
 }
 
 /// The same machine for the guest, on taps of the isolated network.
-config::Guest isolated(config::Guest guest) {
+config::Guest isolated(config::Guest guest, const std::string& console_log) {
   for (auto& nic : *guest.mutable_nic()) {
     nic.set_bridge(bridge_of(nic));
     nic.clear_device();
     nic.set_uplink(config::TAP);
   }
-  guest.clear_console_log();
+  guest.set_console_log(console_log);
   return guest;
 }
 
@@ -55,7 +57,7 @@ Result<std::unique_ptr<Clone>> Clone::prepare(CloneSource source, const std::str
 }
 
 Result<> Clone::start(const std::string& directory) {
-  const auto guest = isolated(source_.guest);
+  const auto guest = isolated(source_.guest, source_.console_log);
   UNDERSTUDY_TRY(auto network, wire_guest(guest));
   UNDERSTUDY_TRY(network.wiring.disks, serve_disks(directory));
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, hypervisor::Start::incoming,
@@ -89,7 +91,7 @@ Result<std::vector<hypervisor::QemuMachine::DiskWiring>> Clone::serve_disks(
 }
 
 Clone::~Clone() {
-  if (ram_) source_.replica->thaw();
+  if (ram_) source_.replica->thaw(ram_, disks_);
   if (machine_) machine_->kill();
   if (network_) network_->stop();
 }
@@ -105,10 +107,42 @@ Result<bool> Clone::copy() {
   const bool more = ram_->copy(limits::clone_copy_pages);
   if (more) return true;
   if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
+  source_.replica->thaw(ram_, nullptr);  // others may begin
   if (!disks_) return false;
   const bool settled = disks_->wait_until_settled(limits::clone_disk_step);
   UNDERSTUDY_CHECK(check());
   return !settled;
+}
+
+Result<HistoryPoint> Clone::go_back(Epoch epoch) {
+  const auto& history = source_.replica->history();
+  UNDERSTUDY_ASSERT(history && frozen_.pin, "only a replica with a history has an earlier epoch");
+  UNDERSTUDY_TRY(const auto path, history->path(frozen_.epoch, epoch));
+  const ImageView image{machine_->image(), frozen_.device_area.bytes()};
+  for (const auto& piece : path.memory) {
+    UNDERSTUDY_TRY(const auto records, piece->read());
+    UNDERSTUDY_CHECK(check_records(records, image.pages()));
+    apply_records(records, image, [](std::uint64_t) {});
+  }
+  const DiskUndo undo{source_.disk_bytes};
+  std::vector<BlockDevice*> devices;
+  for (const auto& device : devices_) devices.push_back(device.get());
+  for (const auto& piece : path.disks) {
+    UNDERSTUDY_TRY(const auto records, piece->read());
+    UNDERSTUDY_CHECK(check_records(records, undo.blocks()));
+    if (const auto error = undo.apply(records, devices))
+      return fail_errno("the clone's disks", error.value());
+  }
+  const auto state = image.devices.first(path.to.device_bytes);
+  frozen_.epoch = path.to.epoch;
+  frozen_.devices.assign(state.begin(), state.end());
+  frozen_.used_bytes = path.to.used_bytes;
+  frozen_.pin.reset();
+  return path.to;
+}
+
+Result<> Clone::serve_gdb(const std::string& where) {
+  return machine_->serve_gdb(where);
 }
 
 Result<> Clone::run() {

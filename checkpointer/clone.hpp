@@ -1,7 +1,7 @@
 // A second machine that continues from a replica's frozen epoch, beside the replica: nothing of it
 // reaches the replica, the images or any network but the calling thread's.
 //
-//   prepare ─► freeze ─► copy, again and again until all is there ─► run
+//   prepare ─► freeze ─► copy, again and again until all is there ─► (go_back ─►) run
 //
 // One thread, whose network namespace is the clone's (netbuffer::enter_isolated_network), for life:
 // the clone's QEMU dies with it.
@@ -26,6 +26,7 @@ struct CloneSource {
   std::shared_ptr<Replica> replica;
   config::Guest guest;  ///< as its standby was started
   std::vector<std::uint64_t> disk_bytes;
+  std::string console_log{};  ///< of the clone; empty: none
 };
 
 class Clone {
@@ -45,10 +46,14 @@ class Clone {
   [[nodiscard]] Result<bool> copy();
   /// Of the copy, 0 to 1.
   [[nodiscard]] double fraction() const { return ram_->fraction(); }
+  /// To an earlier epoch, of the replica's history.
+  [[nodiscard]] Result<HistoryPoint> go_back(Epoch epoch);
   /// Lets the guest run and speak.
   [[nodiscard]] Result<> run();
   /// An error: the clone, or what it reads from, is no more. Never waits.
   [[nodiscard]] Result<> check();
+  /// A gdbstub, at a port of the calling thread's network or a socket's path; gdb stops the guest.
+  [[nodiscard]] Result<> serve_gdb(const std::string& where);
 
   /// For its bridges: those of the guest's cards, each once.
   [[nodiscard]] static std::vector<std::string> bridges(const config::Guest& guest);

@@ -14,9 +14,9 @@ namespace {
 constexpr auto wait_step = milliseconds{50};
 
 Result<> write_records(GuestDisks& disks, std::span<const std::byte> records,
-                       DiskSnapshot* snapshot = nullptr) {
+                       const std::function<void(const DiskRecord&)>& before = nullptr) {
   return for_each_disk_record(records, [&](const DiskRecord& record) -> Result<> {
-    if (snapshot != nullptr) snapshot->preserve(record.disk, record.offset, record.bytes);
+    if (before) before(record);
     auto& image = disks.disk(record.disk).image();
     const auto error = record.what == DiskContents::zeros
                            ? image.zero(record.offset, record.bytes, Hole::allowed)
@@ -50,19 +50,23 @@ Result<> recover_images(GuestDisks& disks, const DiskState& state) {
   return journal.clear();
 }
 
-Result<std::unique_ptr<DiskReplica>> DiskReplica::create(GuestDisks& disks,
-                                                         const DiskState& state) {
+Result<std::unique_ptr<DiskReplica>> DiskReplica::create(GuestDisks& disks, const DiskState& state,
+                                                         std::shared_ptr<History> history) {
   UNDERSTUDY_TRY(auto journal, DiskJournal::open(state.journal_path()));
   UNDERSTUDY_CHECK(state.save(ImageState::incomplete));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  return std::unique_ptr<DiskReplica>{new DiskReplica{disks, state, std::move(journal)}};
+  return std::unique_ptr<DiskReplica>{
+      new DiskReplica{disks, state, std::move(journal), std::move(history)}};
 }
 
-DiskReplica::DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal)
+DiskReplica::DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal,
+                         std::shared_ptr<History> history)
     : disks_{disks},
       sizes_{disks.sizes()},
       state_{std::move(state)},
       journal_{std::move(journal)},
+      history_{std::move(history)},
+      undo_{sizes_},
       thread_{[this] { run(); }} {}
 
 DiskReplica::~DiskReplica() {
@@ -72,7 +76,7 @@ DiskReplica::~DiskReplica() {
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
-  if (snapshot_) snapshot_->detach();
+  thaw_all();
 }
 
 Result<> DiskReplica::check(std::span<const std::byte> payload) const {
@@ -100,8 +104,8 @@ Result<> DiskReplica::wait_for_room() {
   return {};
 }
 
-void DiskReplica::commit(const std::vector<std::span<const std::byte>>& payloads) {
-  Item item{.epoch = true, .records = {}};
+void DiskReplica::commit(const std::vector<std::span<const std::byte>>& payloads, Epoch epoch) {
+  Item item{.epoch = true, .records = {}, .number = epoch};
   std::size_t bytes = 0;
   for (const auto& payload : payloads) bytes += payload.size();
   item.records.reserve(bytes);
@@ -114,7 +118,7 @@ void DiskReplica::push(Item item) {
   const std::lock_guard lock{mutex_};
   // Most epochs write nothing; the first tells that the images are whole.
   if (item.records.empty() && !item.settles && !queue_.empty() && queue_.back().epoch) return;
-  item.after = snapshot_;
+  item.after = snapshots_;
   set_queued(queued_bytes_ + item.records.size());
   queue_.push_back(std::move(item));
   changed_.notify_all();
@@ -124,12 +128,17 @@ void DiskReplica::freeze(std::shared_ptr<DiskSnapshot> snapshot) {
   snapshot->attach(disks_);
   push({.epoch = true, .records = {}, .settles = snapshot});
   const std::lock_guard lock{mutex_};
-  snapshot_ = std::move(snapshot);
+  snapshots_.push_back(std::move(snapshot));
 }
 
-void DiskReplica::thaw() {
+void DiskReplica::thaw(const std::shared_ptr<DiskSnapshot>& snapshot) {
   const std::lock_guard lock{mutex_};
-  if (const auto snapshot = std::exchange(snapshot_, nullptr)) snapshot->detach();
+  if (std::erase(snapshots_, snapshot) > 0) snapshot->detach();
+}
+
+void DiskReplica::thaw_all() {
+  const std::lock_guard lock{mutex_};
+  for (const auto& snapshot : std::exchange(snapshots_, {})) snapshot->detach();
 }
 
 void DiskReplica::run() {
@@ -192,13 +201,40 @@ Result<> DiskReplica::apply_epochs(std::span<const Item> items) {
   }
   // Before they are whole there is no boundary that a journal could keep.
   if (whole_) UNDERSTUDY_CHECK(journal_.write(parts));
-  for (const auto& item : items)
-    UNDERSTUDY_CHECK(write_records(disks_, item.records, item.after.get()));
+  for (const auto& item : items) UNDERSTUDY_CHECK(write(item));
   settle(items);
   UNDERSTUDY_CHECK(flush_images(disks_));
   if (whole_) return journal_.forget();
   whole_ = true;
   return state_.save(ImageState::replica);
+}
+
+Result<> DiskReplica::write(const Item& item) {
+  UndoRecords undo;
+  UNDERSTUDY_CHECK(write_records(disks_, item.records, [&](const DiskRecord& record) {
+    for (const auto& snapshot : item.after)
+      snapshot->preserve(record.disk, record.offset, record.bytes);
+    if (history_ && whole_) keep_history(item, record, undo);
+  }));
+  if (history_) history_->disks_changed(item.number, std::move(undo));
+  return {};
+}
+
+/// What cannot be kept is the history's loss, never the replica's.
+void DiskReplica::keep_history(const Item& item, const DiskRecord& record, UndoRecords& undo) {
+  auto& image = disks_.disk(record.disk).image();
+  const auto error = undo_.append(
+      record,
+      [&](std::uint64_t offset, std::span<std::byte> out) { return image.read(offset, out); },
+      undo);
+  if (error) {
+    history_->lose(fmt::format("epoch {}: old contents of {} could not be read: {}", item.number,
+                               image.path(), error.message()));
+  }
+  if (undo.size() > limits::history_queue_bytes) {
+    history_->lose(fmt::format("epoch {} writes too much to the disks at once", item.number));
+    undo.clear();
+  }
 }
 
 void DiskReplica::settle(std::span<const Item> items) {
@@ -245,7 +281,7 @@ void DiskReplica::set_queued(std::size_t bytes) {
 }
 
 Result<> DiskReplica::finish() {
-  thaw();  // the guest is about to write to the images itself
+  thaw_all();  // the guest is about to write to the images itself
   UNDERSTUDY_CHECK(wait_until_idle([] { return true; }));
   UNDERSTUDY_CHECK(journal_.clear());
   return state_.save(ImageState::active);

@@ -19,7 +19,9 @@
 #include "checkpointer/disk_journal.hpp"
 #include "checkpointer/disk_snapshot.hpp"
 #include "checkpointer/disk_state.hpp"
+#include "checkpointer/disk_undo.hpp"
 #include "checkpointer/guest_disks.hpp"
+#include "checkpointer/history.hpp"
 #include "config/clock.hpp"
 #include "replication/replication_server.hpp"
 
@@ -33,8 +35,9 @@ namespace understudy::checkpointer {
 class DiskReplica {
  public:
   /// The images count as incomplete from now on, until the first epoch is on disk.
-  [[nodiscard]] static Result<std::unique_ptr<DiskReplica>> create(GuestDisks& disks,
-                                                                   const DiskState& state);
+  /// `history`: null where none is kept.
+  [[nodiscard]] static Result<std::unique_ptr<DiskReplica>> create(
+      GuestDisks& disks, const DiskState& state, std::shared_ptr<History> history = nullptr);
   /// Applies what is committed, for as long as limits::disk_drain; what is then left is dropped,
   /// and the images stay at an earlier epoch's boundary.
   ~DiskReplica();
@@ -47,12 +50,13 @@ class DiskReplica {
   /// Before an epoch is acknowledged; an error: the images here cannot take any more.
   [[nodiscard]] Result<> wait_for_room();
   /// After wait_for_room: cannot fail.
-  void commit(const std::vector<std::span<const std::byte>>& payloads);
+  void commit(const std::vector<std::span<const std::byte>>& payloads, Epoch epoch);
 
   /// Freezes what was committed until now. Any thread, but not beside `commit`.
   void freeze(std::shared_ptr<DiskSnapshot> snapshot);
   /// What is committed from now on is not kept from it any more. The same.
-  void thaw();
+  void thaw(const std::shared_ptr<DiskSnapshot>& snapshot);
+  void thaw_all();
 
   /// XXH3-128 of chunks as of everything before; of a whole disk. nullopt when told to stop.
   [[nodiscard]] Result<std::vector<std::string>> digest_chunks(
@@ -65,15 +69,18 @@ class DiskReplica {
   [[nodiscard]] Result<> finish();
 
  private:
+  using Snapshots = std::vector<std::shared_ptr<DiskSnapshot>>;
   struct Item {
     bool epoch;  ///< else synchronisation
     std::vector<std::byte> records;
-    std::shared_ptr<DiskSnapshot> after{};    ///< it was taken before: keep what is overwritten
+    Epoch number{};                           ///< of an epoch that changes something
+    Snapshots after{};                        ///< taken before: keep what is overwritten
     std::shared_ptr<DiskSnapshot> settles{};  ///< it was taken here
   };
   using Items = std::vector<Item>;
 
-  DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal);
+  DiskReplica(GuestDisks& disks, DiskState state, DiskJournal journal,
+              std::shared_ptr<History> history);
 
   void run();
   /// What to apply next, with mutex_ held; nothing when it is time to end.
@@ -81,6 +88,8 @@ class DiskReplica {
   void drop_rest();
   [[nodiscard]] Result<> apply(const Items& items);
   [[nodiscard]] Result<> apply_epochs(std::span<const Item> items);
+  [[nodiscard]] Result<> write(const Item& item);
+  void keep_history(const Item& item, const DiskRecord& record, UndoRecords& undo);
   static void settle(std::span<const Item> items);
   void push(Item item);
   /// With mutex_ held.
@@ -91,12 +100,14 @@ class DiskReplica {
   const std::vector<std::uint64_t> sizes_;
   DiskState state_;
   DiskJournal journal_;
+  const std::shared_ptr<History> history_;
+  const DiskUndo undo_;
   bool whole_{};  ///< the thread's: the images have been at an epoch's boundary
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Items queue_;
-  std::shared_ptr<DiskSnapshot> snapshot_;
+  Snapshots snapshots_;
   std::size_t queued_bytes_{};  ///< being applied included
   bool busy_{};
   std::optional<TimePoint> stop_by_;  ///< it is ending

@@ -26,6 +26,7 @@ void answer(const GuestEngine::Done& done, Result<> result) {
 GuestEngine::GuestEngine(std::string name, const std::string& state_dir, Report report)
     : name_{std::move(name)},
       report_{std::move(report)},
+      state_dir_{state_dir},
       disk_state_{state_dir, name_},
       wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   UNDERSTUDY_ASSERT(wake_, "an eventfd can always be had");
@@ -438,14 +439,27 @@ Result<std::shared_ptr<Replica>> GuestEngine::make_replica(const replication::Of
   UNDERSTUDY_CHECK(check_disks(offer, *disks_));
   UNDERSTUDY_CHECK(create(offer.guest(), hypervisor::Start::incoming));
   UNDERSTUDY_CHECK(check_offer(offer, *machine_));
+  auto history = make_history(offer.guest());
   std::unique_ptr<DiskReplica> disks;
   if (!disks_->empty()) {
-    UNDERSTUDY_TRY(disks, DiskReplica::create(*disks_, disk_state_));
+    UNDERSTUDY_TRY(disks, DiskReplica::create(*disks_, disk_state_, history));
   }
   return Replica::create(
       machine_->layout(), machine_->image(),
       [this](const Error& why) { report_(StandbyLost{why}); },
-      [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks));
+      [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks), std::move(history));
+}
+
+/// A replica without a history is better than none.
+std::shared_ptr<History> GuestEngine::make_history(const config::Guest& guest) const {
+  if (!guest.has_history()) return nullptr;
+  const auto& wanted = guest.history();
+  const auto& directory = wanted.directory().empty() ? state_dir_ : wanted.directory();
+  auto history = History::create(
+      name_, directory, {seconds{wanted.depth_s()}, std::uint64_t{wanted.max_mib()} << 20U});
+  if (history) return std::move(*history);
+  log::warning("history.none", {log::kv("guest", name_), log::kv("why", history.error().message)});
+  return nullptr;
 }
 
 Result<TimePoint> GuestEngine::do_hand_over() {

@@ -143,6 +143,8 @@ class GuestEngine {
   [[nodiscard]] Result<TimePoint> do_hand_over();
   [[nodiscard]] Result<> pause_machine();
   [[nodiscard]] Result<std::shared_ptr<Replica>> make_replica(const replication::Offer& offer);
+  /// Null: none is to be kept, or can be.
+  [[nodiscard]] std::shared_ptr<History> make_history(const config::Guest& guest) const;
   [[nodiscard]] Result<std::shared_ptr<Replica>> do_become_standby(const replication::Offer& offer);
   void do_stop();
   [[nodiscard]] Result<> open_disks(const config::Guest& guest, DiskMode mode);
@@ -152,6 +154,7 @@ class GuestEngine {
 
   const std::string name_;
   const Report report_;
+  const std::string state_dir_;
   const DiskState disk_state_;
   UniqueFd wake_;
 

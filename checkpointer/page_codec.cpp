@@ -17,6 +17,7 @@ enum class Encoding : std::uint8_t { zero = 1, raw = 2, delta = 3 };
 constexpr unsigned encoding_shift = 56;
 constexpr std::uint64_t index_mask = (std::uint64_t{1} << encoding_shift) - 1;
 constexpr std::size_t mask_bytes = 8;
+constexpr auto all_lines = ~std::uint64_t{0};
 constexpr int lines_worth_a_delta = lines_per_page - 1;
 
 std::uint64_t load(const std::byte* from) {
@@ -104,23 +105,31 @@ std::size_t apply(Encoding encoding, const std::byte* body, std::byte* page) {
 }  // namespace
 
 std::size_t encode_page(PageIndex index, ConstPage now, Page before, std::span<std::byte> room) {
+  auto mask = changed_lines(now, before);
+  if (mask == 0) return 0;
+  // A whole page is the shorter record, or no longer.
+  if (std::popcount(mask) >= lines_worth_a_delta || all_zero(now)) mask = all_lines;
+  const auto size = write_lines(index, mask, now, room);
+  std::memcpy(before.data(), now.data(), page_bytes);
+  return size;
+}
+
+std::size_t write_lines(PageIndex index, std::uint64_t mask, ConstPage contents,
+                        std::span<std::byte> room) {
   UNDERSTUDY_ASSERT(room.size() >= record_bytes_max && index.value() <= index_mask,
                     "room for any record");
-  const auto mask = changed_lines(now, before);
-  if (mask == 0) return 0;
   auto* body = room.data() + record_head_bytes;
   auto encoding = Encoding::raw;
   std::size_t size = page_bytes;
-  if (all_zero(now)) {
+  if (mask == all_lines && all_zero(contents)) {
     encoding = Encoding::zero;
     size = 0;
-  } else if (std::popcount(mask) < lines_worth_a_delta) {
-    encoding = Encoding::delta;
-    size = write_delta(mask, now, body);
+  } else if (mask == all_lines) {
+    std::memcpy(body, contents.data(), page_bytes);
   } else {
-    std::memcpy(body, now.data(), page_bytes);
+    encoding = Encoding::delta;
+    size = write_delta(mask, contents, body);
   }
-  std::memcpy(before.data(), now.data(), page_bytes);
   store(room.data(),
         index.value() | std::uint64_t{static_cast<std::uint8_t>(encoding)} << encoding_shift);
   return record_head_bytes + size;
@@ -140,6 +149,35 @@ Result<std::size_t> check_records(std::span<const std::byte> payload, std::uint6
     payload = payload.subspan(size);
   }
   return records;
+}
+
+void set_lines(const PageRecord& record, std::byte* page) {
+  if (record.lines == nullptr) {
+    std::memset(page, 0, page_bytes);
+    return;
+  }
+  const auto* in = record.lines;
+  each_line(record.mask, [&](std::size_t line) {
+    std::memcpy(page + line * line_bytes, in, line_bytes);
+    in += line_bytes;
+  });
+}
+
+void for_each_page_record(std::span<const std::byte> payload,
+                          const std::function<void(const PageRecord&)>& visit) {
+  const auto* at = payload.data();
+  const auto* const end = at + payload.size();
+  while (at != end) {
+    const auto head = read_head(at);
+    at += record_head_bytes;
+    PageRecord record{head.page, all_lines, nullptr};
+    if (head.encoding == Encoding::raw) record.lines = at;
+    if (head.encoding == Encoding::delta) record = {head.page, load(at), at + mask_bytes};
+    visit(record);
+    if (head.encoding == Encoding::raw) at += page_bytes;
+    if (head.encoding == Encoding::delta)
+      at += mask_bytes + static_cast<std::size_t>(std::popcount(record.mask)) * line_bytes;
+  }
 }
 
 void apply_records(std::span<const std::byte> payload, const ImageView& image,

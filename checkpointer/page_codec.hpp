@@ -34,10 +34,29 @@ inline constexpr std::size_t record_bytes_max = record_head_bytes + page_bytes;
 [[nodiscard]] std::size_t encode_page(PageIndex index, ConstPage now, Page before,
                                       std::span<std::byte> room);
 
+/// Writes the record that sets these lines of a page (at least one) to what `contents` has there,
+/// to the start of `room` (at least record_bytes_max). Returns its size.
+[[nodiscard]] std::size_t write_lines(PageIndex index, std::uint64_t mask, ConstPage contents,
+                                      std::span<std::byte> room);
+
 /// Number of records, or what is malformed: an unknown encoding, a page beyond `pages`, a truncated
 /// record. A payload that passes applies without failing.
 [[nodiscard]] Result<std::size_t> check_records(std::span<const std::byte> payload,
                                                 std::uint64_t pages);
+
+/// What one record changes.
+struct PageRecord {
+  std::uint64_t page;
+  std::uint64_t mask;      ///< of its lines
+  const std::byte* lines;  ///< of the mask, lowest first; null: zeros
+};
+
+/// Changes the page at `page`.
+void set_lines(const PageRecord& record, std::byte* page);
+
+/// In order; of a payload that has passed check_records.
+void for_each_page_record(std::span<const std::byte> payload,
+                          const std::function<void(const PageRecord&)>& visit);
 
 /// Where pages lie: the guest's RAM, and behind it the device state.
 struct ImageView {

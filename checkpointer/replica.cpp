@@ -1,5 +1,6 @@
 #include "checkpointer/replica.hpp"
 
+#include <cstring>
 #include <utility>
 
 #include "checkpointer/capture.hpp"
@@ -18,30 +19,34 @@ Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& la
                                                  std::span<std::byte> image,
                                                  std::function<void(const Error&)> on_over,
                                                  std::function<void(Epoch)> on_first_commit,
-                                                 std::unique_ptr<DiskReplica> disks) {
+                                                 std::unique_ptr<DiskReplica> disks,
+                                                 std::shared_ptr<History> history) {
   UNDERSTUDY_ASSERT(image.size() == layout.bytes(), "the image has the layout's size");
   UNDERSTUDY_TRY(auto device_area, Mapping::anonymous(limits::device_state_bytes));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   return std::shared_ptr<Replica>{new Replica{layout, image, std::move(device_area),
                                               std::move(on_over), std::move(on_first_commit),
-                                              std::move(disks)}};
+                                              std::move(disks), std::move(history)}};
 }
 
 Replica::Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image,
                  Mapping device_area, std::function<void(const Error&)> on_over,
-                 std::function<void(Epoch)> on_first_commit, std::unique_ptr<DiskReplica> disks)
+                 std::function<void(Epoch)> on_first_commit, std::unique_ptr<DiskReplica> disks,
+                 std::shared_ptr<History> history)
     : layout_{layout},
       image_{image, device_area.bytes()},
       device_area_{std::move(device_area)},
       touched_(image_.pages()),
       on_over_{std::move(on_over)},
       on_first_commit_{std::move(on_first_commit)},
-      disks_{std::move(disks)} {}
+      disks_{std::move(disks)},
+      history_{std::move(history)} {}
 
 Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
   UNDERSTUDY_CHECK(check_records(payload, image_.pages()));
   const std::lock_guard image{image_mutex_};
   UNDERSTUDY_CHECK(need_image());
+  if (history_ && status().committed != Epoch{}) history_->lose("the guest is copied anew");
   apply(payload);
   return {};
 }
@@ -65,19 +70,36 @@ Result<FrozenEpoch> Replica::freeze(const std::shared_ptr<RamSnapshot>& ram,
   snapshot_ = ram;
   if (disks_) disks_->freeze(std::move(disks));
   const auto state = devices();
-  return FrozenEpoch{
-      now.committed, now.last_commit, {state.bytes.begin(), state.bytes.end()}, state.used_bytes};
+  FrozenEpoch frozen{now.committed,
+                     now.last_commit,
+                     {state.bytes.begin(), state.bytes.end()},
+                     state.used_bytes,
+                     {},
+                     {}};
+  if (history_) {
+    frozen.pin = std::make_shared<History::Pin>(history_->pin(now.committed));
+    UNDERSTUDY_TRY(frozen.device_area, Mapping::anonymous(limits::device_state_bytes));
+    const auto area = image_.devices;
+    for (std::size_t at = 0; at < area.size(); at += page_bytes) {
+      if (touched_[(image_.ram.size() + at) / page_bytes])
+        std::memcpy(frozen.device_area.bytes().data() + at, area.data() + at, page_bytes);
+    }
+  }
+  return frozen;
 }
 
-void Replica::thaw() {
+void Replica::thaw(const std::shared_ptr<RamSnapshot>& ram,
+                   const std::shared_ptr<DiskSnapshot>& disks) {
   const std::lock_guard image{image_mutex_};
-  thaw_locked();
+  if (ram) ram->detach();
+  if (snapshot_ == ram) snapshot_.reset();
+  if (disks && disks_) disks_->thaw(disks);
 }
 
-void Replica::thaw_locked() {
+void Replica::thaw_all() {
   if (snapshot_) snapshot_->detach();
   snapshot_.reset();
-  if (disks_) disks_->thaw();
+  if (disks_) disks_->thaw_all();
 }
 
 Result<> Replica::need_image() const {
@@ -127,9 +149,19 @@ Result<> Replica::on_check_seal(const replication::Seal& seal) {
 void Replica::on_commit(const replication::StagedEpoch& epoch) {
   const std::lock_guard image{image_mutex_};
   if (abandoned_) return;  // since its seal was checked; nobody can be given this replica any more
-  for (const auto& payload : epoch.payloads) apply(payload);
-  if (disks_) disks_->commit(epoch.disk_payloads);
+  const auto committed = status().committed;
+  const bool has_past = history_ && committed != Epoch{};
+  UndoRecords undo;
+  for (const auto& payload : epoch.payloads) {
+    if (has_past) append_undo(payload, image_, undo);
+    apply(payload);
+  }
+  auto before = point(committed, committed_at_);
   last_seal_ = epoch.seal;
+  committed_at_ = unix_now();
+  if (has_past)
+    history_->changed(std::move(before), point(epoch.epoch, committed_at_), std::move(undo));
+  if (disks_) disks_->commit(epoch.disk_payloads, epoch.epoch);
   bool first = false;
   {
     const std::lock_guard lock{mutex_};
@@ -140,6 +172,13 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
     status_.last_commit = now();
   }
   if (first) on_first_commit_(epoch.epoch);
+}
+
+HistoryPoint Replica::point(Epoch epoch, UnixTime committed_at) const {
+  return {epoch,
+          committed_at,
+          last_seal_.device_bytes(),
+          {last_seal_.used_bytes().begin(), last_seal_.used_bytes().end()}};
 }
 
 replication::Reply Replica::on_request(const replication::Request& request,
@@ -187,7 +226,10 @@ Result<> Replica::finish_disks() {
 }
 
 void Replica::on_end(const Error& reason) {
-  thaw();  // the image is about to be another's
+  {
+    const std::lock_guard image{image_mutex_};
+    thaw_all();  // the image is about to be another's
+  }
   {
     const std::lock_guard lock{mutex_};
     status_.over = true;
@@ -199,7 +241,7 @@ void Replica::on_end(const Error& reason) {
 void Replica::abandon() {
   const std::lock_guard image{image_mutex_};
   abandoned_ = true;
-  thaw_locked();
+  thaw_all();
   disks_.reset();
 }
 

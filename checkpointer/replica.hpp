@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpointer/disk_replica.hpp"
+#include "checkpointer/history.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "checkpointer/ram_snapshot.hpp"
 #include "config/clock.hpp"
@@ -29,6 +30,8 @@ struct FrozenEpoch {
   TimePoint committed_at;
   std::vector<std::byte> devices;
   std::vector<std::uint64_t> used_bytes;  ///< as hypervisor::DeviceState has them
+  Mapping device_area;                    ///< what undo records of the devices apply to ...
+  std::shared_ptr<History::Pin> pin;      ///< ... of this moment; of a replica with a history
 };
 
 /// The session's thread calls the events; `status` any thread; `abandon`, `freeze` and `thaw` any
@@ -36,10 +39,11 @@ struct FrozenEpoch {
 class Replica final : public replication::ReplicaEvents {
  public:
   /// Writes into `image`, which must outlive the session. `disks`: null for a guest without.
+  /// `history`: null where none is kept; the disks have the same.
   [[nodiscard]] static Result<std::shared_ptr<Replica>> create(
       const hypervisor::RamLayout& layout, std::span<std::byte> image,
       std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-      std::unique_ptr<DiskReplica> disks = nullptr);
+      std::unique_ptr<DiskReplica> disks = nullptr, std::shared_ptr<History> history = nullptr);
 
   Result<> on_sync_pages(std::span<const std::byte> payload) override;
   Result<> on_check(std::span<const std::byte> payload) override;
@@ -58,12 +62,14 @@ class Replica final : public replication::ReplicaEvents {
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
 
-  /// Freezes the last commit, one at a time: what comes later is kept from `ram` (of this image)
+  /// Freezes the last commit: what comes later is kept from `ram` (of this image, one at a time)
   /// and `disks`. Until `thaw`, or the end of the session, after which neither may be relied upon.
   [[nodiscard]] Result<FrozenEpoch> freeze(const std::shared_ptr<RamSnapshot>& ram,
                                            std::shared_ptr<DiskSnapshot> disks);
-  /// Nobody here uses the snapshots any more when it returns.
-  void thaw();
+  /// Nobody here uses these snapshots any more when it returns. Null: of that there is none.
+  void thaw(const std::shared_ptr<RamSnapshot>& ram, const std::shared_ptr<DiskSnapshot>& disks);
+  /// Null: none is kept.
+  [[nodiscard]] const std::shared_ptr<History>& history() const { return history_; }
   /// For a snapshot: it reads what is there.
   [[nodiscard]] std::span<const std::byte> ram() const { return image_.ram; }
   [[nodiscard]] const hypervisor::RamLayout& layout() const { return layout_; }
@@ -76,7 +82,7 @@ class Replica final : public replication::ReplicaEvents {
  private:
   Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
           std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-          std::unique_ptr<DiskReplica> disks);
+          std::unique_ptr<DiskReplica> disks, std::shared_ptr<History> history);
 
   void answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going);
   void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
@@ -85,7 +91,8 @@ class Replica final : public replication::ReplicaEvents {
       const replication::KeepGoing& keep_going) const;
   /// With image_mutex_ held.
   [[nodiscard]] Result<> need_image() const;
-  void thaw_locked();
+  void thaw_all();
+  [[nodiscard]] HistoryPoint point(Epoch epoch, UnixTime committed_at) const;
   void apply(std::span<const std::byte> payload);
 
   hypervisor::RamLayout layout_;
@@ -99,6 +106,8 @@ class Replica final : public replication::ReplicaEvents {
   std::function<void(Epoch)> on_first_commit_;
   std::unique_ptr<DiskReplica> disks_;
   std::shared_ptr<RamSnapshot> snapshot_;
+  const std::shared_ptr<History> history_;
+  UnixTime committed_at_;  ///< the last commit
 
   mutable std::mutex mutex_;
   ReplicaStatus status_;

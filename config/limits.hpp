@@ -108,6 +108,20 @@ inline constexpr std::size_t drill_plan_bytes = 32U << 10U;
 inline constexpr std::size_t drill_reports = 100;  ///< kept; the oldest goes
 inline constexpr std::size_t drill_report_bytes = 256U << 10U;
 
+// --- history
+inline constexpr std::uint32_t history_depth_s_max = 366U * 86'400;
+inline constexpr std::uint32_t history_mib_max = 1U << 20U;
+/// Of one guest, on their way to the file; above it all history is dropped: commits never wait.
+inline constexpr std::size_t history_queue_bytes = 128U << 20U;
+inline constexpr std::size_t history_points = 65'536;  ///< the oldest goes
+/// Every epoch for so long, then one each second, later one each minute.
+inline constexpr auto history_each_epoch = 10s;
+inline constexpr auto history_each_second = 600s;
+inline constexpr std::size_t history_merge_bytes = 256U << 20U;  ///< read at once to thin it out
+inline constexpr auto history_tick = 1s;                         ///< it is looked at so often
+inline constexpr auto history_patience = 10s;  ///< until what is committed is in the file
+inline constexpr std::size_t clones = 4;       ///< at once, on one host
+
 inline constexpr auto drain_patience = 15s;  ///< for a backup's copy to begin, or a guest to go
 inline constexpr std::size_t drain_file_bytes = 4096;
 

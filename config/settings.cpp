@@ -241,6 +241,15 @@ void examine_drill(const Examined<config::Drill>& drill) {
   }
 }
 
+void examine_history(const Examined<config::History>& history) {
+  auto& value = history.value;
+  if (value.depth_s() == 0) value.set_depth_s(86'400);
+  if (value.max_mib() == 0) value.set_max_mib(1024);
+  history.number("depth_s", value.depth_s(), 1, limits::history_depth_s_max);
+  history.number("max_mib", value.max_mib(), 16, limits::history_mib_max);
+  history.absolute_path("directory", value.directory());
+}
+
 void examine_guest(const Examined<config::Guest>& guest) {
   auto& value = guest.value;
   guest.name("name", value.name());
@@ -277,6 +286,7 @@ void examine_guest(const Examined<config::Guest>& guest) {
   examine_disks(guest);
   examine_protection(guest.nested(*value.mutable_protection(), "protection"));
   if (value.has_drill()) examine_drill(guest.nested(*value.mutable_drill(), "drill"));
+  if (value.has_history()) examine_history(guest.nested(*value.mutable_history(), "history"));
 }
 
 void examine_dpdk(const Examined<config::Dpdk>& dpdk) {

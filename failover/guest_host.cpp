@@ -139,9 +139,14 @@ void GuestHost::on_engine_event(const checkpointer::GuestEvent& event) {
   std::visit(Tell{role_}, event);
 }
 
-/// Disk images may lie elsewhere on this host, if its own configuration of the guest says so.
+/// Disk images may lie elsewhere on this host, if its own configuration of the guest says so; and
+/// it alone says what history is kept here.
 replication::Offer GuestHost::with_own_paths(replication::Offer offer) const {
   const auto* own = daemon_.settings.find_guest(name_);
+  if (own != nullptr) {
+    offer.mutable_guest()->clear_history();
+    if (own->has_history()) *offer.mutable_guest()->mutable_history() = own->history();
+  }
   if (own == nullptr || own->disk_size() != offer.guest().disk_size()) return offer;
   for (int i = 0; i < own->disk_size(); ++i)
     offer.mutable_guest()->mutable_disk(i)->set_path(own->disk(i).path());

@@ -36,6 +36,8 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kVerify: return request.verify().guest();
     case control::Request::kSwitchOver: return request.switch_over().guest();
     case control::Request::kDrill: return request.drill().guest();
+    case control::Request::kHistory: return request.history().guest();
+    case control::Request::kClone: return request.clone().guest();
     default: return {};
   }
 }
@@ -77,6 +79,7 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
                 const auto found = heard_.find(name);
                 return found == heard_.end() ? nullptr : &found->second.guest;
               }},
+      clones_{io_, settings_},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
@@ -137,6 +140,7 @@ void Node::stop() {
   fencer_.stop();
   timer_.cancel();
   drills_.stop();
+  clones_.stop();
   end_link_test_ = true;
   if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
@@ -327,6 +331,8 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
   }
   if (call->request().has_link_test()) return on_link_test(call);
   if (call->request().has_drills()) return drills_.list(call);
+  if (call->request().has_clones()) return clones_.list(call);
+  if (call->request().has_stop_clone()) return clones_.end(call);
   if (call->request().has_drain() || call->request().has_undrain()) return on_drain_call(call);
   if (call->request().has_confirm_dead()) return on_confirm_dead(call);
   if (guest_of(call->request()).empty()) {
@@ -374,6 +380,8 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kUnprotect: return one.unprotect(call);
     case control::Request::kSwitchOver: return one.switch_over(call);
     case control::Request::kDrill: return drills_.begin(call, one);
+    case control::Request::kHistory: return clones_.history(call, one);
+    case control::Request::kClone: return clones_.begin(call, one);
     default: return one.verify(call);
   }
 }

@@ -15,6 +15,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "config/settings.hpp"
+#include "failover/clones.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/drain.hpp"
 #include "failover/drills.hpp"
@@ -98,6 +99,7 @@ class Node final : public MembershipEvents {
   std::map<std::string, Heard> heard_;
   AvailabilityBook availability_;
   Drills drills_;
+  Clones clones_;
   Drain drain_;
   TimePoint accounted_;
   bool stopped_{};

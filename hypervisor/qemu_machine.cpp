@@ -355,6 +355,14 @@ Result<> QemuMachine::refresh_used_bytes() {
   return {};
 }
 
+Result<> QemuMachine::serve_gdb(const std::string& where) {
+  const auto device = where.starts_with('/') ? fmt::format("unix:{},server=on,wait=off", where)
+                                             : fmt::format("tcp::{}", where);
+  UNDERSTUDY_TRY(const auto said, qmp_.human("gdbserver " + device));
+  if (said.starts_with("Waiting for gdb connection")) return {};
+  return fail(ErrorKind::invalid, "QEMU does not serve gdb at {}: {}", where, said);
+}
+
 Result<> QemuMachine::resume() {
   if (saving_)
     UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));

@@ -80,6 +80,9 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   /// What happened since the last call; never waits.
   [[nodiscard]] std::vector<MachineEvent> poll();
 
+  /// A gdbstub at a port of its network or a socket's whole path. gdb's going stops the guest.
+  [[nodiscard]] Result<> serve_gdb(const std::string& where);
+
   /// What QEMU wrote to stderr since the last call.
   [[nodiscard]] std::string complaints();
 

@@ -14,6 +14,7 @@
 #include "config/limits.hpp"
 #include "failover/console/completion.hpp"
 #include "failover/console/drill_view.hpp"
+#include "failover/console/history_view.hpp"
 #include "failover/console/progress_view.hpp"
 #include "failover/console/sla_view.hpp"
 #include "failover/console/status_json.hpp"
@@ -34,6 +35,11 @@ struct Wish {
   std::string month;
   std::string html;
   std::string probe_file;
+  std::string at;
+  std::string ago;
+  std::string epoch;
+  std::string gdb;
+  std::string stop;
   bool accept_disks{};
   bool yes{};
   bool json{};
@@ -104,6 +110,27 @@ class Console {
       }
       request.mutable_drill()->set_plan(*plan);
     }
+    return command(request);
+  }
+
+  int clone() {
+    control::Request request;
+    if (!wish_.stop.empty()) {
+      request.mutable_stop_clone()->set_guest(wish_.guest);
+      request.mutable_stop_clone()->set_id(wish_.stop);
+      return command(request);
+    }
+    auto& wanted = *request.mutable_clone();
+    wanted.set_guest(wish_.guest);
+    wanted.set_gdb(wish_.gdb);
+    const auto moment = parse_moment(wish_.at, wish_.ago, wish_.epoch);
+    const auto plan = wish_.probe_file.empty() ? Result<std::string>{} : read_plan();
+    if (!moment || !plan) {
+      err_ << "understudy: " << (moment ? plan.error() : moment.error()).message << "\n";
+      return exit_refused;
+    }
+    *wanted.mutable_moment() = *moment;
+    wanted.set_plan(*plan);
     return command(request);
   }
 
@@ -188,6 +215,13 @@ class Console {
       case control::Reply::kLinkTest: return show(reply.link_test());
       case control::Reply::kDrill: return show(reply.drill());
       case control::Reply::kDrills: return show(reply.drills());
+      case control::Reply::kHistory:
+        out_ << history_view(reply.history(), unix_now(), paint_);
+        return exit_done;
+      case control::Reply::kClone:
+        out_ << clone_view(reply.clone(), paint_);
+        return good(reply.clone()) ? exit_done : exit_refused;
+      case control::Reply::kClones: out_ << clones_view(reply.clones(), paint_); return exit_done;
       default: return refused({});
     }
   }
@@ -224,6 +258,9 @@ class Console {
   }
 
   static bool good(const control::Verification& verification) { return identical(verification); }
+  static bool good(const control::CloneInfo& clone) {
+    return std::ranges::all_of(clone.probe(), &control::ProbeReport::passed);
+  }
   static bool good(const control::LinkTest& test) {
     return std::ranges::all_of(
         test.link(), [](const auto& link) { return link.failed().empty() || !link.configured(); });
@@ -238,7 +275,10 @@ class Console {
         return good(reply.verification()) ? exit_done : exit_refused;
       case control::Reply::kLinkTest: return good(reply.link_test()) ? exit_done : exit_refused;
       case control::Reply::kDrill: return reply.drill().passed() ? exit_done : exit_refused;
-      case control::Reply::kDrills: return exit_done;
+      case control::Reply::kDrills:
+      case control::Reply::kHistory:
+      case control::Reply::kClones: return exit_done;
+      case control::Reply::kClone: return good(reply.clone()) ? exit_done : exit_refused;
       default: return exit_refused;
     }
   }
@@ -283,6 +323,8 @@ control::Request request_for(const std::string& command, const Wish& wish) {
   }
   if (command == "drain") request.mutable_drain()->set_host(wish.host);
   if (command == "undrain") request.mutable_undrain()->set_host(wish.host);
+  if (command == "history") request.mutable_history()->set_guest(wish.guest);
+  if (command == "clones") request.mutable_clones();
   if (command == "drills") request.mutable_drills();
   if (command == "link") request.mutable_link_test()->set_host(wish.host);
   return request;
@@ -292,6 +334,28 @@ CLI::App* add_guest_command(CLI::App& app, const char* name, const char* help, W
   auto* command = app.add_subcommand(name, help);
   command->add_option("VM", wish.guest, "the guest's name in the configuration")->required();
   return command;
+}
+
+void add_history_commands(CLI::App& app, Wish& wish) {
+  add_guest_command(app, "history", "What of a guest's past can be gone back to, on its backup",
+                    wish);
+  auto* clone = add_guest_command(
+      app, "clone", "Let a past moment of the replica here run in a network of its own", wish);
+  auto* at = clone->add_option("--at", wish.at, "the newest epoch until then (UTC)");
+  at->type_name("TIME");
+  auto* ago = clone->add_option("--ago", wish.ago, "the same, so long ago: 30s, 5m, 2h");
+  ago->type_name("SPAN")->excludes(at);
+  auto* epoch = clone->add_option("--epoch", wish.epoch, "exactly this epoch");
+  epoch->type_name("N")->excludes(at)->excludes(ago);
+  auto* probe = clone->add_option("--probe", wish.probe_file, "ask it that (config.Drill), too");
+  probe->type_name("FILE");
+  auto* gdb = clone->add_option(
+      "--gdb", wish.gdb, "let gdb in: a port in the clone's network, or a socket's whole path");
+  gdb->type_name("WHERE");
+  auto* stop = clone->add_option("--stop", wish.stop, "end this clone");
+  stop->type_name("ID");
+  for (auto* other : {at, ago, epoch, probe, gdb}) stop->excludes(other);
+  app.add_subcommand("clones", "The clones on this host");
 }
 
 void describe(CLI::App& app, Wish& wish) {
@@ -328,6 +392,7 @@ void describe(CLI::App& app, Wish& wish) {
   drill->add_option("--probe", wish.probe_file, "what to ask it (config.Drill), as text")
       ->type_name("FILE");
   app.add_subcommand("drills", "The drills of this host, the newest first");
+  add_history_commands(app, wish);
   for (const auto& [name, help] :
        {std::pair{"drain", "Move all guests and replicas off this host, and take none"},
         {"undrain", "Take guests and replicas again"}}) {
@@ -381,6 +446,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   if (command == "status") return console.status();
   if (command == "sla") return console.sla();
   if (command == "drill") return console.drill();
+  if (command == "clone") return console.clone();
   if (command == "confirm-dead") return console.confirm_dead();
   return console.command(request_for(command, wish));
 }

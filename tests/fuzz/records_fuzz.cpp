@@ -1,11 +1,12 @@
 // Whatever a primary sends as page records: refused, or applied inside the image and nowhere else;
-// and what was not named by a record stays as it was.
+// and what was not named by a record stays as it was. Undo records lead back, whatever it was.
 #include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "checkpointer/page_codec.hpp"
+#include "checkpointer/undo_records.hpp"
 #include "config/assert.hpp"
 
 using namespace understudy;
@@ -54,6 +55,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const ImageView image{ram.inside(), devices.inside()};
   std::vector<bool> touched(all_pages_here);
   std::size_t applied = 0;
+  UndoRecords all_undo;
+  append_undo(payload, image, all_undo);
   apply_records(payload, image, [&](std::uint64_t page) {
     UNDERSTUDY_ASSERT(page < all_pages_here, "only pages of the image are touched");
     touched[page] = true;
@@ -66,6 +69,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     UNDERSTUDY_ASSERT(
         touched[page] || std::ranges::all_of(contents, [](std::byte b) { return b == untouched; }),
         "what no record names stays as it was");
+  }
+  const std::span<const std::byte> saved{all_undo};
+  const auto undo = merge_undo({&saved, 1});
+  UNDERSTUDY_ASSERT(check_records(undo, all_pages_here), "undo records are page records");
+  apply_records(undo, image, [](std::uint64_t) {});
+  UNDERSTUDY_ASSERT(ram.fences_hold() && devices.fences_hold(), "undo writes nothing outside");
+  for (std::size_t page = 0; page < all_pages_here; ++page) {
+    const std::span contents{image.page(page), page_bytes};
+    UNDERSTUDY_ASSERT(std::ranges::all_of(contents, [](std::byte b) { return b == untouched; }),
+                      "undo records lead back");
   }
   return 0;
 }

@@ -8,6 +8,7 @@ import sys
 import time
 import unittest
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 from lab_case import LabCase
@@ -27,6 +28,19 @@ probe {{ name: "ledger" timeout_s: 60 sql {{ psql: "{PSQL}" database: "bench"
 probe {{ name: "script" script {{ command: ["sh", "-c",
   "echo $GUEST $GUEST_ADDRESS $DRILL_EPOCH; ls /sys/class/net >/dev/null; ip -o -4 addr"] }} }}
 """
+
+
+ASK_GDB = '''
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.settimeout(10)
+s.sendall(b"+$?#3f")
+said = b""
+while b"$T" not in said:
+    said += s.recv(100)
+print(said)
+'''
 
 
 class DrillCase(LabCase):
@@ -176,13 +190,48 @@ class DrillTest(DrillCase):
 
 
 class DrillDiskTest(DrillCase):
-    lab_options = {"guest_name": "pg-disk", "memory_mib": 512}
+    lab_options = {"guest_name": "pg-disk", "memory_mib": 512, "history_s": 3600}
     protected = True
 
     def test_memory_and_disk_are_of_one_epoch(self):
         with story.Background(self.hosts, story.pgbench_command(100, 2),
                               self.directory / "pgbench.log"):
             self.drill_beside_a_ledger()
+
+    def clone(self, *words: str) -> dict:
+        done = self.hosts.understudy("b", "clone", GUEST, *words, "--json")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout)["clone"]
+
+    def test_the_past_runs_in_a_clone(self):
+        plan = self.directory / "clone.plan"
+        plan.write_text(PLAN)
+        socket = "/tmp/clone.gdb"
+        with story.LedgerProcess(self.hosts, self.directory) as ledger:
+            then = len(ledger.wait_acks(20, 20))
+            moment = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+            ledger.wait_acks(then + 40, 30)
+            clone = self.clone("--at", moment, "--probe", str(plan), "--gdb", socket)
+            refused = self.hosts.understudy("b", "clone", GUEST, "--ago", "1h")
+            newest = len(ledger.acks())
+            verdict = ledger.stop()
+        self.assertIn("does not go back so far", refused.stderr)
+        self.assertTrue(all(probe["passed"] for probe in clone["probe"]), clone)
+        self.assert_ledger_of_epoch(clone, then, then)
+        self.assertGreater(newest, then + 1, "the moment was not in the past")
+        self.assert_ledger_good(ledger, verdict)
+        history = json.loads(self.hosts.order("b", "history", GUEST, "--json"))["history"]
+        self.assertLess(int(clone["epoch"]), int(history["newest"]["epoch"]))
+        self.assertGreaterEqual(int(clone["epoch"]), int(history["oldest"]["epoch"]))
+        inside = self.hosts.run("b", ["nsenter", f"--net={clone['network']}", "ip", "-o", "link"])
+        self.assertNotIn("ring0", inside.stdout)
+        self.assertIn("br0", inside.stdout)
+        self.assertIn("$T", self.hosts.run("b", ["python3", "-c", ASK_GDB, socket]).stdout)
+        listed = json.loads(self.hosts.order("b", "clones", "--json"))["clones"]["clone"]
+        self.assertEqual([(one["id"], one["ended"]) for one in listed], [(clone["id"], "")])
+        self.hosts.order("b", "clone", GUEST, "--stop", clone["id"])
+        self.assert_nothing_left("b", 1)
+        self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ class GuestPlan:
     interval_ms: int = 25
     hold_limit_kib: int = 0  # of held output; 0: the daemon's default
     sync_rate_mib: int = 0  # 0: no limit
+    history_s: int = 0  # kept by its backup; 0: none
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
     def command_line(self) -> str:
@@ -117,6 +118,7 @@ class GuestPlan:
                 + (f" hold_limit_kib: {self.hold_limit_kib}" if self.hold_limit_kib else "")
                 + (f" sync_rate_mib: {self.sync_rate_mib}" if self.sync_rate_mib else "") + " }",
                 f'  drill {{ address: "{self.address}/24" tcp_port: {PORTS[self.database]} }}',
+                *([f"  history {{ depth_s: {self.history_s} }}"] if self.history_s else []),
                 "}"]
 
 

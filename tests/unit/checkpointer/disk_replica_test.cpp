@@ -40,7 +40,7 @@ TEST_CASE("synchronised contents and epochs reach the images, and they are then 
     REQUIRE(replica->synchronise(data_record(1, 0, first)));
     const auto epoch = joined({data_record(0, 700, second), data_record(1, 100, second)});
     REQUIRE(replica->check(epoch));
-    replica->commit({std::span{epoch}});
+    replica->commit({std::span{epoch}}, Epoch{1});
     REQUIRE(replica->finish());
   }
   CHECK(holds(directory, 0, 700, second));
@@ -56,7 +56,7 @@ TEST_CASE("a backup that ends without a promotion leaves a replica that does not
   const auto disks = *GuestDisks::open(directory.guest(1));
   {
     const auto replica = *DiskReplica::create(*disks, state);
-    replica->commit({});
+    replica->commit({}, Epoch{1});
     const auto digests = replica->digest_disks([] { return true; });  // waits for the commit
     REQUIRE(digests);
   }
@@ -73,7 +73,7 @@ TEST_CASE("a backup that is stopped applies all that is committed") {
     const auto replica = *DiskReplica::create(*disks, state);
     for (std::uint64_t i = 0; i < 256; ++i) {
       const auto epoch = data_record(0, i * data.size(), data);
-      replica->commit({std::span{epoch}});
+      replica->commit({std::span{epoch}}, Epoch{1});
     }
   }
   Bytes all;

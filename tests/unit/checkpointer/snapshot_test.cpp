@@ -25,12 +25,13 @@ struct Disks {
   std::unique_ptr<GuestDisks> disks = *GuestDisks::open(directory.guest(2));
   std::unique_ptr<DiskReplica> replica =
       *DiskReplica::create(*disks, DiskState{directory.path(), "pg"});
+  std::uint64_t epoch{};
   std::shared_ptr<DiskSnapshot> snapshot =
       *DiskSnapshot::create(directory.path(), {small_disk_bytes, small_disk_bytes});
 
   void commit(std::uint64_t offset, const Bytes& data) {
     const auto record = data_record(1, offset, data);
-    replica->commit({std::span{record}});
+    replica->commit({std::span{record}}, Epoch{++epoch});
   }
   void applied() {
     REQUIRE(replica->digest_disks([] { return true; }));

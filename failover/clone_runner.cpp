@@ -1,0 +1,119 @@
+#include "failover/clone_runner.hpp"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "config/limits.hpp"
+#include "config/priority.hpp"
+#include "failover/drill_probes.hpp"
+#include "netbuffer/isolated_network.hpp"
+
+namespace understudy::failover {
+
+CloneRunner::CloneRunner(CloneOrder order, Events events)
+    : order_{std::move(order)}, events_{std::move(events)}, thread_{[this] { run(); }} {}
+
+CloneRunner::~CloneRunner() {
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+bool CloneRunner::goes_on() {
+  if (clone_ && clone_lives_) clone_lives_ = clone_->check();
+  const std::lock_guard lock{mutex_};
+  return !stopping_ && clone_lives_;
+}
+
+void CloneRunner::run() {
+  leave_real_time();  // inherited, and not for this
+  const auto outcome = perform();
+  while (outcome && goes_on()) std::this_thread::sleep_for(limits::drill_step);
+  clone_.reset();
+  ::unlink(order_.info.console_log().c_str());
+  if (order_.gdb.starts_with('/')) ::unlink(order_.gdb.c_str());
+  if (!outcome) return events_.ended(outcome.error());
+  events_.ended(clone_lives_ ? Error{ErrorKind::closed, "it was stopped"} : clone_lives_.error());
+}
+
+Result<> CloneRunner::perform() {
+  UNDERSTUDY_CHECK(make_network());
+  UNDERSTUDY_CHECK(make_clone());
+  order_.info.set_network(fmt::format("/proc/{}/task/{}/ns/net", ::getpid(), ::gettid()));
+  if (!order_.gdb.empty()) {
+    UNDERSTUDY_CHECK(clone_->serve_gdb(order_.gdb));
+    order_.info.set_gdb(order_.gdb.starts_with('/') ? order_.gdb : "127.0.0.1:" + order_.gdb);
+  }
+  probe();
+  events_.runs(order_.info);
+  return {};
+}
+
+/// The bridges of the guest's host, by name; with an address where the guest's own is known.
+Result<> CloneRunner::make_network() {
+  UNDERSTUDY_CHECK(netbuffer::enter_isolated_network());
+  const auto bridges = checkpointer::Clone::bridges(order_.source.guest);
+  for (const auto& bridge : bridges) UNDERSTUDY_CHECK(netbuffer::add_bridge(bridge));
+  if (order_.plan.address().empty() || bridges.empty()) return {};
+  UNDERSTUDY_TRY(const auto guest, netbuffer::parse_network_address(order_.plan.address()));
+  order_.info.set_address(guest.text());
+  auto from = netbuffer::neighbour_of(guest);
+  if (!order_.plan.from().empty()) {
+    const auto text = fmt::format("{}/{}", order_.plan.from(), guest.prefix);
+    UNDERSTUDY_TRY(from, netbuffer::parse_network_address(text));
+  }
+  return netbuffer::add_address(bridges.front(), from);
+}
+
+Result<> CloneRunner::make_clone() {
+  using checkpointer::Clone;
+  const auto stopped = [] { return fail(ErrorKind::closed, "this host's daemon is stopping"); };
+  std::optional<checkpointer::History::Pin> past;
+  if (order_.moment) {
+    const auto& history = order_.source.replica->history();
+    if (!history) {
+      return fail(ErrorKind::conflict,
+                  "no history of guest {0} is kept here; give it history {{}} in this host's "
+                  "configuration, and protect it anew",
+                  order_.info.guest());
+    }
+    UNDERSTUDY_TRY(auto pin, history->find(*order_.moment));
+    past.emplace(std::move(pin));
+  }
+  events_.progress("starting a second machine", -1);
+  UNDERSTUDY_TRY(clone_, Clone::prepare(order_.source, order_.directory));
+  UNDERSTUDY_CHECK(clone_->freeze());
+  for (bool more = true; more;) {
+    if (!goes_on()) return clone_lives_ ? stopped() : clone_lives_;
+    const auto begun = now();
+    UNDERSTUDY_TRY(more, clone_->copy());
+    events_.progress("copying the memory", clone_->fraction());
+    std::this_thread::sleep_for((now() - begun) * limits::clone_copy_rest);
+  }
+  const auto age = now() - clone_->frozen().committed_at;
+  order_.info.set_committed_unix_us(
+      static_cast<std::uint64_t>((unix_now() - in_microseconds(age)).time_since_epoch().count()));
+  if (past) {
+    events_.progress("going back", -1);
+    UNDERSTUDY_TRY(const auto point, clone_->go_back(past->epoch()));
+    order_.info.set_committed_unix_us(
+        static_cast<std::uint64_t>(point.committed_at.time_since_epoch().count()));
+  }
+  order_.info.set_epoch(clone_->frozen().epoch.value());
+  return clone_->run();
+}
+
+void CloneRunner::probe() {
+  if (!order_.probes) return;
+  const ProbeTarget target{order_.info.guest(), order_.info.address(), order_.info.epoch()};
+  for (const auto& probe : order_.plan.probe()) {
+    if (!goes_on()) return;
+    events_.progress("probe " + probe_name(probe), -1);
+    *order_.info.add_probe() = run_probe(probe, target, [this] { return goes_on(); });
+  }
+}
+
+}  // namespace understudy::failover
