@@ -122,6 +122,19 @@ inline constexpr auto history_tick = 1s;                         ///< it is look
 inline constexpr auto history_patience = 10s;  ///< until what is committed is in the file
 inline constexpr std::size_t clones = 4;       ///< at once, on one host
 
+inline constexpr auto drill_lateness = 3600s;  ///< of a scheduled drill that could not be begun
+inline constexpr std::size_t schedule_bytes = 100;
+
+inline constexpr std::size_t hooks = 16;
+inline constexpr std::size_t hook_queue = 64;  ///< events that wait for one hook; the oldest goes
+inline constexpr std::size_t hook_words = 32;
+inline constexpr std::uint32_t hook_timeout_s_max = 300;
+inline constexpr std::uint32_t hook_retries_max = 20;
+inline constexpr auto hook_retry = 1s;  ///< after a first failure; doubles with each ...
+inline constexpr auto hook_retry_max = 60s;
+inline constexpr auto hook_poll = 20ms;  ///< an attempt is looked after this often
+inline constexpr std::size_t url_bytes = 1024;
+
 inline constexpr auto drain_patience = 15s;  ///< for a backup's copy to begin, or a guest to go
 inline constexpr std::size_t drain_file_bytes = 4096;
 

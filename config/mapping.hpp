@@ -27,7 +27,12 @@ class Mapping {
 
   /// Zeroed private memory that costs nothing until it is touched.
   [[nodiscard]] static Result<Mapping> anonymous(std::size_t size) {
-    return map(nullptr, size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    UNDERSTUDY_TRY(auto mapping,
+                   map(nullptr, size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1));
+    // Children of ours become another program at once: a fork need not prepare gigabytes to be
+    // shared with them, nor every page fault once more afterwards.
+    ::madvise(mapping.bytes_.data(), size, MADV_DONTFORK);
+    return mapping;
   }
 
   /// The whole of a shared file, writable.

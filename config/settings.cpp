@@ -17,6 +17,7 @@
 
 #include "config/dpdk_spec.hpp"
 #include "config/limits.hpp"
+#include "config/schedule.hpp"
 
 namespace understudy {
 namespace {
@@ -228,6 +229,10 @@ void examine_drill(const Examined<config::Drill>& drill) {
   auto& value = drill.value;
   if (value.max_commit_ms() == 0) value.set_max_commit_ms(100);
   drill.number("max_commit_ms", value.max_commit_ms(), 1, limits::drill_commit_ms_max);
+  if (!value.schedule().empty()) {
+    if (auto schedule = Schedule::parse(value.schedule()); !schedule)
+      drill.complain("schedule", schedule.error().message);
+  }
   for (const auto port : value.tcp_port()) value.add_probe()->mutable_tcp()->set_port(port);
   value.clear_tcp_port();
   if (static_cast<std::size_t>(value.probe_size()) > limits::drill_probes)
@@ -334,6 +339,35 @@ void examine_fencing(const Examined<config::Fencing>& fencing) {
       fencing.complain("option", fmt::format("{} is given by us; leave it out", name), i);
     }
   }
+}
+
+void examine_hook(const Examined<config::Hook>& hook) {
+  auto& value = hook.value;
+  if (value.timeout_s() == 0) value.set_timeout_s(10);
+  if (!value.has_retries()) value.set_retries(5);
+  hook.number("timeout_s", value.timeout_s(), 1, limits::hook_timeout_s_max);
+  hook.number("retries", value.retries(), 0, limits::hook_retries_max);
+  if (value.has_exec()) {
+    const auto words = static_cast<std::size_t>(value.exec().command_size());
+    if (words == 0 || words > limits::hook_words || value.exec().command(0).front() != '/')
+      hook.complain("exec", "give its command: a program's whole path, then its arguments");
+  } else if (value.has_webhook()) {
+    if (auto url = parse_url(value.webhook().url()); !url)
+      hook.complain("webhook", url.error().message);
+  } else {
+    hook.complain("exec", "say what to do: exec { command } or webhook { url }");
+  }
+  for (int i = 0; i < value.on_size(); ++i) {
+    if (value.on(i) == config::Hook::UNKNOWN) hook.complain("on", "UNKNOWN never happens", i);
+  }
+}
+
+void examine_hooks(const Examined<config::Config>& config) {
+  auto& value = config.value;
+  if (static_cast<std::size_t>(value.hook_size()) > limits::hooks)
+    config.complain("hook", fmt::format("more than {} hooks", limits::hooks), 0);
+  for (int i = 0; i < value.hook_size(); ++i)
+    examine_hook(config.nested(*value.mutable_hook(i), "hook", i));
 }
 
 void examine_host(const Examined<config::Host>& host) {
@@ -445,6 +479,7 @@ void examine(const Examined<config::Config>& config) {
   }
   examine_watchdog(config);
   examine_cluster(config);
+  examine_hooks(config);
   examine_security(config);
   examine_dpdk(config.nested(*value.mutable_dpdk(), "dpdk"));
   if (value.link() == config::Config::DPDK && value.dpdk().replication_device().empty()) {
@@ -538,6 +573,35 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     return fail(ErrorKind::invalid, "'{}' is not IPv4:PORT; write it like 10.0.0.1:7400", text);
   }
   return endpoint;
+}
+
+Result<Url> parse_url(std::string_view text) {
+  const auto refuse = [&] {
+    return fail(ErrorKind::invalid, "'{}' is not http://HOST[:PORT]/PATH, nor https", text);
+  };
+  const bool printable =
+      std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  if (text.size() > limits::url_bytes || !printable) return refuse();
+  Url url;
+  url.tls = text.starts_with("https://");
+  if (!url.tls && !text.starts_with("http://")) return refuse();
+  auto rest = text.substr(url.tls ? 8 : 7);
+  const auto slash = std::min(rest.find('/'), rest.size());
+  url.path = slash == rest.size() ? "/" : std::string{rest.substr(slash)};
+  auto host = rest.substr(0, slash);
+  url.port = url.tls ? "443" : "80";
+  if (const auto colon = host.rfind(':'); colon != std::string_view::npos) {
+    url.port = host.substr(colon + 1);
+    host = host.substr(0, colon);
+    std::uint16_t port{};
+    const auto* end = url.port.data() + url.port.size();
+    if (const auto parsed = std::from_chars(url.port.data(), end, port);
+        parsed.ec != std::errc{} || parsed.ptr != end || port == 0)
+      return refuse();
+  }
+  url.host = host;
+  if (!valid_name(host)) return refuse();
+  return url;
 }
 
 bool valid_name(std::string_view name) {

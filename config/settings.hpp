@@ -45,6 +45,15 @@ struct Endpoint {
 };
 [[nodiscard]] Result<Endpoint> parse_endpoint(std::string_view text);
 
+/// A web address, apart. The host is a name or an IPv4 address.
+struct Url {
+  bool tls{};
+  std::string host;
+  std::string port;
+  std::string path;
+};
+[[nodiscard]] Result<Url> parse_url(std::string_view text);
+
 /// A drill's plan as Settings would hold it, of a guest that has none, or of an operator's file.
 [[nodiscard]] Result<config::Drill> parse_drill(const std::string& text, std::string_view origin);
 

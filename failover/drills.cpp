@@ -27,8 +27,29 @@ void worsen(control::DrillImpact& worst, const control::DrillImpact& more) {
 
 }  // namespace
 
-Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen)
-    : io_{io}, settings_{settings}, seen_{std::move(seen)}, book_{settings.config().state_dir()} {}
+/// A drill for which nobody waits.
+class Drills::Scheduled : public ControlCall {
+ public:
+  explicit Scheduled(const std::string& guest) { request_.mutable_drill()->set_guest(guest); }
+  [[nodiscard]] const control::Request& request() const override { return request_; }
+  void progress(const std::string& /*step*/, double /*fraction*/) override {}
+  void finish(control::Reply reply) override {
+    if (!reply.has_error()) return;
+    log::warning("drill.not_run", {log::kv("guest", request_.drill().guest()),
+                                   log::kv("why", reply.error().message())});
+  }
+
+ private:
+  control::Request request_;
+};
+
+Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Finished finished)
+    : io_{io},
+      settings_{settings},
+      seen_{std::move(seen)},
+      finished_{std::move(finished)},
+      book_{settings.config().state_dir()},
+      calendar_{settings.config()} {}
 
 Result<config::Drill> Drills::plan_for(const control::DrillRequest& request) const {
   if (request.plan().empty()) {
@@ -71,6 +92,7 @@ void Drills::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
   }
   DrillOrder order{
       {}, std::move(*plan), settings_.config().state_dir(), now(), begin_report(guest_)};
+  order.report.set_scheduled(dynamic_cast<Scheduled*>(call.get()) != nullptr);
   if (const auto commit = guest.last_commit()) {
     order.report.set_recovery_point_us(
         static_cast<std::uint64_t>(in_microseconds(order.commanded - commit->at).count()));
@@ -85,6 +107,18 @@ void Drills::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
         order.source = std::move(*source);
         start(call, std::move(order));
       });
+}
+
+std::vector<std::string> Drills::due() {
+  return stopped_ ? std::vector<std::string>{} : calendar_.due(unix_now());
+}
+
+/// While another drill runs, or nobody knows where the replica is, it waits.
+void Drills::begin_scheduled(GuestHost& guest, const std::string& name) {
+  const auto backup = guest.outline().backup_host();
+  if (busy_ || backup.empty()) return;
+  calendar_.taken(name, unix_now());
+  if (backup == settings_.this_host().name()) begin(std::make_shared<Scheduled>(name), guest);
 }
 
 void Drills::start(const std::shared_ptr<ControlCall>& call, DrillOrder order) {
@@ -134,6 +168,7 @@ void Drills::finish(control::DrillReport report) {
             {log::kv("guest", report.guest()), log::kv("id", report.id()),
              log::kv("passed", report.passed() ? "yes" : "no"),
              log::kv("recovery_us", report.recovery_us()), log::kv("why", report.failure())});
+  finished_(report);
   const auto call = std::exchange(call_, nullptr);
   if (const auto kept = book_.add(report); !kept) {
     return call->fail(kept.error().within("the drill's evidence cannot be kept"));
@@ -147,6 +182,7 @@ void Drills::list(const std::shared_ptr<ControlCall>& call) const {
   control::Reply reply;
   reply.mutable_drills();
   for (const auto& one : book_.all()) *reply.mutable_drills()->add_drill() = one;
+  for (auto& one : calendar_.next()) *reply.mutable_drills()->add_next() = std::move(one);
   call->finish(std::move(reply));
 }
 

@@ -11,6 +11,7 @@
 
 #include "config/settings.hpp"
 #include "failover/control_server.hpp"
+#include "failover/drill_calendar.hpp"
 #include "failover/drill_evidence.hpp"
 #include "failover/drill_runner.hpp"
 #include "failover/guest_host.hpp"
@@ -22,9 +23,14 @@ class Drills {
   /// What the active host last said of a guest; nullptr: nothing.
   using Seen = std::function<const control::Guest*(const std::string& guest)>;
 
-  Drills(boost::asio::io_context& io, const Settings& settings, Seen seen);
+  using Finished = std::function<void(const control::DrillReport&)>;
+
+  Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Finished finished);
 
   void begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
+  /// Guests whose drill the calendar wants now: `begin_scheduled` for each of them.
+  [[nodiscard]] std::vector<std::string> due();
+  void begin_scheduled(GuestHost& guest, const std::string& name);
   void list(const std::shared_ptr<ControlCall>& call) const;
   /// Often: stops a drill that slows the real guest.
   void tick();
@@ -34,6 +40,7 @@ class Drills {
   void stop();
 
  private:
+  class Scheduled;
   [[nodiscard]] Result<config::Drill> plan_for(const control::DrillRequest& request) const;
   [[nodiscard]] control::DrillReport begin_report(const std::string& guest) const;
   void start(const std::shared_ptr<ControlCall>& call, DrillOrder order);
@@ -43,7 +50,9 @@ class Drills {
   boost::asio::io_context& io_;
   const Settings& settings_;
   const Seen seen_;
+  const Finished finished_;
   DrillBook book_;
+  DrillCalendar calendar_;
   bool busy_{};
   bool stopped_{};
   std::string guest_;  ///< of the drill that runs

@@ -74,10 +74,15 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               transports_.front()},
       timer_{io},
       availability_{settings_.config().state_dir()},
+      watch_{settings_.this_host().name()},
+      hooks_{settings_},
       drills_{io_, settings_,
               [this](const std::string& name) -> const control::Guest* {
                 const auto found = heard_.find(name);
                 return found == heard_.end() ? nullptr : &found->second.guest;
+              },
+              [this](const control::DrillReport& report) {
+                hooks_.tell(StateWatch::finished(report));
               }},
       clones_{io_, settings_},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
@@ -141,6 +146,7 @@ void Node::stop() {
   timer_.cancel();
   drills_.stop();
   clones_.stop();
+  hooks_.stop();
   end_link_test_ = true;
   if (link_test_.joinable()) link_test_.join();
   if (membership_) membership_->stop();
@@ -245,6 +251,7 @@ void Node::tick() {
     one->tick();
   }
   drills_.tick();
+  for (const auto& name : drills_.due()) drills_.begin_scheduled(guest(name), name);
   drain_.tick();
   fencer_.decide();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
@@ -259,6 +266,7 @@ void Node::tick() {
   if (at - accounted_ > limits::availability_tick) {
     accounted_ = at;
     account();
+    tell_changes();
   }
   timer_.expires_after(limits::role_tick);
   timer_.async_wait([this](const boost::system::error_code& error) {
@@ -296,6 +304,17 @@ void Node::account() {
     if (book_.ready() || report.active_host() == here) availability_.look(report, here, at);
   }
   availability_.store(at.steady);
+}
+
+void Node::tell_changes() {
+  if (settings_.config().hook().empty()) return;
+  control::Status status;
+  add_quorum(status);
+  auto events = watch_.look(status.quorum());
+  for (const auto* one : guests()) {
+    for (auto& event : watch_.look(one->outline())) events.push_back(std::move(event));
+  }
+  for (auto& event : events) hooks_.tell(std::move(event));
 }
 
 control::Guest Node::report(const GuestHost& guest) const {

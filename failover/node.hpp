@@ -21,6 +21,8 @@
 #include "failover/drills.hpp"
 #include "failover/fencer.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/hooks/hooks.hpp"
+#include "failover/hooks/state_watch.hpp"
 #include "failover/monitoring/availability_book.hpp"
 #include "failover/monitoring/http_server.hpp"
 #include "failover/record_store.hpp"
@@ -71,6 +73,7 @@ class Node final : public MembershipEvents {
   void summarise();
   void hear(const peer::Summary& summary);
   void account();
+  void tell_changes();
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_drain_call(const std::shared_ptr<ControlCall>& call);
@@ -98,6 +101,8 @@ class Node final : public MembershipEvents {
   std::string cluster_trouble_{"not yet connected"};
   std::map<std::string, Heard> heard_;
   AvailabilityBook availability_;
+  StateWatch watch_;
+  Hooks hooks_;
   Drills drills_;
   Clones clones_;
   Drain drain_;

@@ -43,12 +43,16 @@ std::string drill_view(const control::DrillReport& drill, const Paint& paint) {
 }
 
 std::string drills_view(const control::DrillList& drills, const Paint& paint) {
-  if (drills.drill().empty()) return "no drill has been run on this host\n";
   std::string text;
+  if (drills.drill().empty()) text = "no drill has been run on this host\n";
   for (const auto& drill : drills.drill()) {
     text += fmt::format("{}  {:<16} {}  {}\n", time_text(drill.started_unix_us()),
                         clip(drill.guest(), 16), verdict(drill.passed(), paint),
                         drill.passed() ? recovery(drill) : clip(drill.failure(), said_columns));
+  }
+  for (const auto& next : drills.next()) {
+    text += fmt::format("{}  {:<16} next, by schedule \"{}\", where its replica is then\n",
+                        time_text(next.at_unix_us()), clip(next.guest(), 16), next.schedule());
   }
   return text;
 }

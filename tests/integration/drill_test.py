@@ -5,15 +5,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 import unittest
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from lab_case import LabCase
 
-from labkit import output_commit, pcap, story
+from labkit import clone_watch, output_commit, pcap, story
 from labkit.host import DAEMON
 from labkit.hosts import GUEST
 from labkit.story import wait_for
@@ -57,25 +55,6 @@ class DrillCase(LabCase):
         report = json.loads(done.stdout)["drill"]
         self.assertEqual(report["passed"], done.returncode == 0)
         return report
-
-    @contextmanager
-    def sent_by(self, host: str, path: Path):
-        """What this host sends into the guests' network with the guest's own address as its source."""
-        mac = re.search(r"lladdr (\S+)", self.hosts.client(
-            ["ip", "neigh", "show", story.GUEST_ADDRESS], 5).stdout)[1]
-        lab = self.hosts.lab
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", lab.plan.namespace("switch"), "tcpdump", "-i", f"gu-{host}", "-Q",
-             "in", "-n", "-U", "-w", str(path), "ether", "src", mac],
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while "listening on" not in process.stderr.readline():
-            self.assertIsNone(process.poll())
-        try:
-            yield
-            time.sleep(1)  # the kernel keeps what it captured for as long
-        finally:
-            process.terminate()
-            process.communicate()
 
     def processes(self, host: str, name: str) -> list[int]:
         """Of the whole host, in whatever network."""
@@ -124,17 +103,18 @@ class DrillCase(LabCase):
     def drill_beside_a_ledger(self):
         capture = self.directory / "drill.pcap"
         of_backup = self.directory / "of-b.pcap"
-        with self.hosts.trace(capture), self.sent_by("b", of_backup), \
+        with self.hosts.trace(capture), clone_watch.sent_by(self.hosts, "b", of_backup), \
                 story.LedgerProcess(self.hosts, self.directory) as ledger:
             before = len(ledger.wait_acks(20, 20))
             report = self.drill(PLAN)
             after = len(ledger.acks())
             verdict = ledger.stop()
+            clone_watch.send_on_purpose(self.hosts, "b")
         self.assertTrue(report["passed"], report)
         self.assert_ledger_of_epoch(report, before, after)
         self.assert_evidence(report)
         self.assert_ledger_good(ledger, verdict)
-        self.assertEqual(list(pcap.read(of_backup)), [], "the clone was heard")
+        self.assertEqual(clone_watch.counts(of_backup), (0, clone_watch.FRAMES), "of the clone, and on purpose")
         packets = list(pcap.read(capture))
         for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
                         output_commit.check_streams(packets, story.GUEST_ADDRESS),

@@ -184,3 +184,35 @@ TEST_CASE("security names a file, or is left out") {
   CHECK_THAT(complaint(with("security { psk_file: \"k\" }")),
              Contains("u.conf:12: Security.psk_file: 'k' is relative"));
 }
+
+TEST_CASE("a hook says what to do, and gets its defaults") {
+  const auto settings = Settings::parse(
+      good + "hook { exec { command: \"/bin/true\" } on: [HOST_LOST, FAILED_OVER] }", "u.conf");
+  REQUIRE(settings);
+  CHECK(settings->config().hook(0).timeout_s() == 10);
+  CHECK(settings->config().hook(0).retries() == 5);
+  for (const auto* bad :
+       {"hook {}", "hook { exec {} }", "hook { exec { command: \"true\" } }",
+        "hook { webhook { url: \"ftp://h/\" } }", "hook { exec { command: \"/a\" } on: UNKNOWN }",
+        "hook { exec { command: \"/a\" } timeout_s: 1000 }"}) {
+    CHECK_THAT(complaint(good + bad), Contains("u.conf:12: Hook."));
+  }
+  CHECK_THAT(complaint(replaced("memory_mib: 512", "memory_mib: 512 drill { schedule: \"x\" }")),
+             Contains("u.conf:8: Drill.schedule: 'x' is no calendar expression"));
+}
+
+TEST_CASE("web addresses") {
+  const auto url = parse_url("https://example.org/a/b?c");
+  REQUIRE(url);
+  CHECK(url->tls);
+  CHECK(url->host == "example.org");
+  CHECK(url->port == "443");
+  CHECK(url->path == "/a/b?c");
+  CHECK(parse_url("http://10.0.0.9:8080")->port == "8080");
+  CHECK(parse_url("http://10.0.0.9:8080")->path == "/");
+  for (const auto* bad :
+       {"", "http://", "http:///x", "http://h:0/", "http://h:70000/", "http://h:x/", "http://h /",
+        "http://u@h/", "ws://h/", "http://h/\r\nX: y"}) {
+    CHECK_FALSE(parse_url(bad));
+  }
+}
