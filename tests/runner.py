@@ -320,14 +320,15 @@ def junit_counts(path: Path) -> tuple[dict[str, int], str]:
     return counts, "; ".join(reasons)
 
 
-def summary(results: list[Result], seconds: float) -> int:
+def summary(results: list[Result], seconds: float, interrupted: bool = False) -> int:
     width = max((len(result.what) for result in results), default=0)
     print("\n" + "=" * 78)
     for result in results:
         print(f"{result.what:{width}}  {result.state:7}  {result.seconds:7.1f} s  {result.detail}")
     failed = [result for result in results if result.state == "failed"]
     print("=" * 78)
-    print(f"{'FAILED' if failed else 'PASSED'}: {len(results) - len(failed)} of {len(results)} steps in "
+    verdict = "FAILED" if failed else "INTERRUPTED" if interrupted else "PASSED"
+    print(f"{verdict}: {len(results) - len(failed)} of {len(results)} steps in "
           f"{seconds / 60:.1f} min")
     return 1 if failed or not results else 0
 
@@ -370,7 +371,7 @@ def main() -> int:
                 getattr(runner, name)()
     except KeyboardInterrupt:
         print("tests/run: interrupted", file=sys.stderr)
-        summary(runner.results, time.monotonic() - begin)
+        summary(runner.results, time.monotonic() - begin, interrupted=True)
         return 130
     return summary(runner.results, time.monotonic() - begin)
 
