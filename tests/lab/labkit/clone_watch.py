@@ -1,7 +1,7 @@
 """Whether a drill's clone can be heard outside: what its host sends with the guest's address.
 
 The capture stands at the backup's cable into the guests' network and sees only what comes from that
-host. `sent_on_purpose` proves that it would see something.
+host. `send_on_purpose` proves that it would see something.
 """
 
 import re
