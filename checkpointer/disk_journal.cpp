@@ -22,7 +22,7 @@ using replication::put;
 using Parts = std::span<const std::span<const std::byte>>;
 
 constexpr std::uint64_t magic = 0x31304a4459445355;  // "USDYDJ01"
-constexpr std::size_t bytes_at = 8;
+constexpr std::size_t body_bytes_at = 8;
 constexpr std::size_t checksum_at = 16;
 constexpr std::size_t head_bytes = 32;
 
@@ -41,7 +41,7 @@ Head make_head(Parts parts) {
   const auto sum = XXH3_128bits_digest(state.get());
   Head head{};
   put(head, 0, magic);
-  put(head, bytes_at, bytes);
+  put(head, body_bytes_at, bytes);
   put(head, checksum_at, sum.low64);
   put(head, checksum_at + sizeof sum.low64, sum.high64);
   return head;
@@ -94,7 +94,7 @@ Result<std::optional<std::vector<std::byte>>> DiskJournal::load() const {
   if (::fstat(file_.get(), &about) != 0) return fail_errno(path_);
   const auto size = static_cast<std::uint64_t>(about.st_size);
   if (size < head_bytes || !read_at(file_.get(), 0, head)) return std::nullopt;
-  const auto bytes = get<std::uint64_t>(head, bytes_at);
+  const auto bytes = get<std::uint64_t>(head, body_bytes_at);
   if (get<std::uint64_t>(head, 0) != magic || bytes > std::min(bytes_max, size - head_bytes))
     return std::nullopt;
   std::vector<std::byte> records(bytes);

@@ -12,14 +12,14 @@
 namespace understudy::hypervisor {
 namespace {
 
-using Words = std::set<std::string>;
+using WordSet = std::set<std::string>;
 
-Words words_of(const std::string& text) {
+WordSet words_of(const std::string& text) {
   std::istringstream stream{text};
   return {std::istream_iterator<std::string>{stream}, {}};
 }
 
-std::string missing_in(const Words& here, const Words& there) {
+std::string missing_in(const WordSet& here, const WordSet& there) {
   std::vector<std::string> missing;
   std::set_difference(here.begin(), here.end(), there.begin(), there.end(),
                       std::back_inserter(missing));

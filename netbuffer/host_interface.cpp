@@ -18,10 +18,6 @@
 namespace understudy::netbuffer {
 namespace {
 
-UniqueFd control_socket() {
-  return UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-}
-
 Result<> set_mac(int control, const std::string& name, const MacAddress& mac) {
   auto request = interface_request(name);
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
@@ -50,6 +46,10 @@ std::uint32_t fnv1a(std::string_view text) {
 }
 
 }  // namespace
+
+UniqueFd control_socket() {
+  return UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+}
 
 std::string uplink_name(std::string_view guest, std::size_t nic) {
   auto name = fmt::format("us-{}-{}", guest, nic);

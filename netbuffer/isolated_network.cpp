@@ -24,11 +24,7 @@ std::uint32_t host_part(unsigned prefix) {
   return ~std::uint32_t{0} >> prefix;
 }
 
-UniqueFd control_socket() {
-  return UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-}
-
-sockaddr ipv4(std::uint32_t address) {
+sockaddr address_of(std::uint32_t address) {
   sockaddr_in in{};
   in.sin_family = AF_INET;
   in.sin_addr.s_addr = htonl(address);
@@ -96,10 +92,10 @@ Result<> add_address(const std::string& interface, const NetworkAddress& address
   const auto control = control_socket();
   auto request = interface_request(interface);
   // SAFETY: both read an ifreq.
-  request.ifr_addr = ipv4(address.address);
+  request.ifr_addr = address_of(address.address);
   if (::ioctl(control.get(), SIOCSIFADDR, &request) != 0)
     return fail_errno(fmt::format("giving {} its address", interface));
-  request.ifr_netmask = ipv4(~host_part(address.prefix));
+  request.ifr_netmask = address_of(~host_part(address.prefix));
   if (::ioctl(control.get(), SIOCSIFNETMASK, &request) != 0)
     return fail_errno(fmt::format("giving {} its network", interface));
   return {};

@@ -55,8 +55,8 @@ Result<UniqueFd> create(const std::string& name) {
   return tap;
 }
 
-Result<UniqueFd> open_on_bridge(const std::string& name, const std::string& bridge,
-                                const MacAddress& mac) {
+Result<UniqueFd> make_tap(const std::string& name, const std::string& bridge,
+                          const MacAddress& mac) {
   UNDERSTUDY_TRY(auto tap, create(name));
   UNDERSTUDY_CHECK(join_bridge(name, bridge, wire_mac(mac)));
   return tap;
@@ -67,7 +67,7 @@ Result<UniqueFd> open_on_bridge(const std::string& name, const std::string& brid
 Result<std::unique_ptr<Uplink>> open_tap(const std::string& name, const std::string& bridge,
                                          const MacAddress& mac) {
   UNDERSTUDY_CHECK(check_uplink(name, bridge));
-  auto tap = open_on_bridge(name, bridge, mac);
+  auto tap = make_tap(name, bridge, mac);
   if (!tap) return fail(std::move(tap).error().within(fmt::format("tap {}", name)));
   return std::make_unique<TapUplink>(*std::move(tap));
 }

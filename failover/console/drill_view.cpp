@@ -11,31 +11,27 @@ std::string verdict(bool passed, const Paint& paint) {
   return passed ? paint("passed", Colour::green) : paint("FAILED", Colour::red);
 }
 
-std::string span(std::uint64_t us) {
-  return duration_text(static_cast<double>(us));
-}
-
 std::string recovery(const control::DrillReport& drill) {
-  return drill.recovery_us() == 0 ? "no probe passed" : "recovered in " + span(drill.recovery_us());
-}
-
-/// One line of it.
-std::string said(const control::ProbeReport& probe) {
-  return clip(probe.said().substr(0, probe.said().find('\n')), said_columns);
+  return drill.recovery_us() == 0 ? "no probe passed"
+                                  : "recovered in " + span_text(drill.recovery_us());
 }
 
 }  // namespace
+
+std::string probe_line(const control::ProbeReport& probe, const Paint& paint) {
+  const auto first_line = probe.said().substr(0, probe.said().find('\n'));
+  return fmt::format("  {:<24} {} in {}: {}\n", clip(probe.name(), 24),
+                     verdict(probe.passed(), paint), span_text(probe.took_us()),
+                     clip(first_line, said_columns));
+}
 
 std::string drill_view(const control::DrillReport& drill, const Paint& paint) {
   auto text = fmt::format("drill {}: {}\n", paint(drill.id(), Colour::bold),
                           verdict(drill.passed(), paint));
   if (!drill.passed()) text += fmt::format("  {}\n", clip(drill.failure(), 200));
   text += fmt::format("  epoch {}, {} old at the command; {}\n", drill.epoch(),
-                      span(drill.recovery_point_us()), recovery(drill));
-  for (const auto& probe : drill.probe()) {
-    text += fmt::format("  {:<24} {} in {}: {}\n", clip(probe.name(), 24),
-                        verdict(probe.passed(), paint), span(probe.took_us()), said(probe));
-  }
+                      span_text(drill.recovery_point_us()), recovery(drill));
+  for (const auto& probe : drill.probe()) text += probe_line(probe, paint);
   text += fmt::format("  real guest's commits: p50 {} before, {} at worst\n",
                       duration_text(drill.before().commit_latency_p50_us()),
                       duration_text(drill.worst().commit_latency_p50_us()));

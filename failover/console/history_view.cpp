@@ -7,20 +7,16 @@
 
 #include <fmt/format.h>
 
+#include "failover/console/drill_view.hpp"
+
 namespace understudy::failover::console {
 namespace {
-
-constexpr std::size_t said_columns = 60;
 
 std::string point_text(const control::HistoryPoint& point) {
   const auto us = point.committed_unix_us();
   auto time = time_text(us);
   time.insert(std::min<std::size_t>(19, time.size()), fmt::format(".{:03}", us / 1000 % 1000));
   return fmt::format("epoch {} of {}", point.epoch(), time);
-}
-
-std::string span(std::uint64_t us) {
-  return duration_text(static_cast<double>(us));
 }
 
 /// "30s", "1.5m", "2h", "1d"; without a unit: seconds.
@@ -71,20 +67,20 @@ std::string history_view(const control::History& history, UnixTime now, const Pa
     const auto oldest = history.oldest().committed_unix_us();
     const auto now_us = static_cast<std::uint64_t>(now.time_since_epoch().count());
     text += fmt::format("{} points, {} back\n", count_text(history.points()),
-                        span(now_us - std::min(now_us, oldest)));
+                        span_text(now_us - std::min(now_us, oldest)));
     text += fmt::format("  from {}\n  to   {}\n", point_text(history.oldest()),
                         point_text(history.newest()));
   }
   for (const auto& band : history.band()) {
     if (band.points() == 0) continue;
     const auto until =
-        band.until_age_us() == 0 ? std::string{"older"} : "until " + span(band.until_age_us());
+        band.until_age_us() == 0 ? std::string{"older"} : "until " + span_text(band.until_age_us());
     text += fmt::format("  {:<14} {:>8} points  {}\n", until, count_text(band.points()),
                         bytes_text(static_cast<double>(band.bytes())));
   }
-  text +=
-      fmt::format("  {} of {}; at most {} back\n", bytes_text(static_cast<double>(history.bytes())),
-                  bytes_text(static_cast<double>(history.max_bytes())), span(history.depth_us()));
+  text += fmt::format(
+      "  {} of {}; at most {} back\n", bytes_text(static_cast<double>(history.bytes())),
+      bytes_text(static_cast<double>(history.max_bytes())), span_text(history.depth_us()));
   if (history.losses() > 0) {
     text += fmt::format("  {} {} times, the last time because {}\n",
                         paint("it was lost", Colour::yellow), history.losses(),
@@ -106,12 +102,7 @@ std::string clone_view(const control::CloneInfo& clone, const Paint& paint) {
   if (!clone.address().empty()) text += fmt::format("  the guest is {} there\n", clone.address());
   if (!clone.gdb().empty()) text += fmt::format("  gdb: target remote {}\n", clone.gdb());
   text += fmt::format("  console: {}\n", clone.console_log());
-  for (const auto& probe : clone.probe()) {
-    text += fmt::format(
-        "  {:<24} {} in {}: {}\n", clip(probe.name(), 24),
-        probe.passed() ? paint("passed", Colour::green) : paint("FAILED", Colour::red),
-        span(probe.took_us()), clip(probe.said().substr(0, probe.said().find('\n')), said_columns));
-  }
+  for (const auto& probe : clone.probe()) text += probe_line(probe, paint);
   text += fmt::format("  to end it: understudy clone {} --stop {}\n", clip(clone.guest(), 64),
                       clone.id());
   return text;

@@ -18,16 +18,17 @@ bool known(double fraction) {
   return std::isfinite(fraction) && fraction >= 0;
 }
 
-int percent(double fraction) {
+int whole_percent(double fraction) {
   return static_cast<int>(100 * std::clamp(fraction, 0.0, 1.0));
 }
 
 std::string bar(const control::Progress& progress) {
   const auto step = clip(progress.step(), step_columns);
   if (!known(progress.fraction())) return fmt::format("\r\x1b[K{} ...", step);
-  const auto full = bar_columns * static_cast<std::size_t>(percent(progress.fraction())) / 100;
+  const auto full =
+      bar_columns * static_cast<std::size_t>(whole_percent(progress.fraction())) / 100;
   return fmt::format("\r\x1b[K{} [{}{}] {:3} %", step, std::string(full, '#'),
-                     std::string(bar_columns - full, ' '), percent(progress.fraction()));
+                     std::string(bar_columns - full, ' '), whole_percent(progress.fraction()));
 }
 
 }  // namespace
@@ -43,13 +44,13 @@ std::string ProgressView::end() {
 }
 
 std::string ProgressView::line(const control::Progress& progress) {
-  const int tenth = known(progress.fraction()) ? percent(progress.fraction()) / 10 : -1;
+  const int tenth = known(progress.fraction()) ? whole_percent(progress.fraction()) / 10 : -1;
   if (progress.step() == step_ && tenth <= tenth_) return "";
   const bool new_step = std::exchange(step_, progress.step()) != progress.step();
   tenth_ = tenth;
   const auto step = clip(progress.step(), step_columns);
   if (tenth < 0) return new_step ? step + "\n" : "";
-  return fmt::format("{} {} %\n", step, percent(progress.fraction()));
+  return fmt::format("{} {} %\n", step, whole_percent(progress.fraction()));
 }
 
 }  // namespace understudy::failover::console

@@ -21,8 +21,8 @@ std::string percent(double ratio) {
   return fmt::format("{:.4f} %", ratio * 100);
 }
 
-std::string span(std::uint64_t us) {
-  return us == 0 ? "none" : duration_text(static_cast<double>(us));
+std::string span_or_none(std::uint64_t us) {
+  return us == 0 ? "none" : span_text(us);
 }
 
 std::vector<Line> lines_of(const Sla& sla) {
@@ -35,11 +35,12 @@ std::vector<Line> lines_of(const Sla& sla) {
     lines.push_back({"error budget left",
                      sla.kept() ? duration_text(left) : "overdrawn by " + duration_text(-left)});
   }
-  lines.push_back({"served, protected", span(month.protected_us())});
-  lines.push_back({"served, unprotected", span(month.unprotected_us())});
-  lines.push_back({"down", fmt::format("{} in {} outages, the longest {}", span(month.down_us()),
-                                       month.outages(), span(month.longest_outage_us()))});
-  lines.push_back({"stopped by the operator", span(month.stopped_us())});
+  lines.push_back({"served, protected", span_or_none(month.protected_us())});
+  lines.push_back({"served, unprotected", span_or_none(month.unprotected_us())});
+  lines.push_back(
+      {"down", fmt::format("{} in {} outages, the longest {}", span_or_none(month.down_us()),
+                           month.outages(), span_or_none(month.longest_outage_us()))});
+  lines.push_back({"stopped by the operator", span_or_none(month.stopped_us())});
   lines.push_back({"failovers", fmt::format("{}", month.failovers())});
   return lines;
 }

@@ -17,6 +17,10 @@ std::string duration_text(double microseconds) {
   return fmt::format("{:.1f} h", microseconds / 3600e6);
 }
 
+std::string span_text(std::uint64_t microseconds) {
+  return duration_text(static_cast<double>(microseconds));
+}
+
 std::string bytes_text(double bytes) {
   constexpr std::array<const char*, 5> units{"KiB", "MiB", "GiB", "TiB", "PiB"};
   if (bytes < 1024) return fmt::format("{:.0f} B", bytes);

@@ -9,6 +9,7 @@ namespace understudy::failover::console {
 
 /// "850 us", "3.4 ms", "12.0 s", "5 min", "3.5 h".
 [[nodiscard]] std::string duration_text(double microseconds);
+[[nodiscard]] std::string span_text(std::uint64_t microseconds);
 /// "512 B", "1.2 KiB", "3.4 MiB".
 [[nodiscard]] std::string bytes_text(double bytes);
 /// "1,234,567".

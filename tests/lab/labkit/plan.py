@@ -89,6 +89,7 @@ class GuestPlan:
     uplink: str = "tap"  # or dpdk
     backend: str = "socket"  # or vhost_user
     interval_ms: int = 25
+    min_interval_ms: int = 0  # 0: the daemon's default
     hold_limit_kib: int = 0  # of held output; 0: the daemon's default
     sync_rate_mib: int = 0  # 0: no limit
     history_s: int = 0  # kept by its backup; 0: none
@@ -115,6 +116,7 @@ class GuestPlan:
                 *self.disk_lines(), f"  display: {self.display}",
                 f'  console_log: "/var/log/{self.name}.console"',
                 f"  protection {{ interval_ms: {self.interval_ms}"
+                + (f" min_interval_ms: {self.min_interval_ms}" if self.min_interval_ms else "")
                 + (f" hold_limit_kib: {self.hold_limit_kib}" if self.hold_limit_kib else "")
                 + (f" sync_rate_mib: {self.sync_rate_mib}" if self.sync_rate_mib else "") + " }",
                 f'  drill {{ address: "{self.address}/24" tcp_port: {PORTS[self.database]} }}',

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "config/limits.hpp"
+#include "fake_uplink.hpp"
 #include "tests/unit/fuzz_seed.hpp"
 
 using namespace understudy;
@@ -17,12 +18,6 @@ using namespace std::string_literals;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace {
-
-std::string text(std::span<const std::byte> bytes) {
-  std::string result;
-  for (const auto b : bytes) result += static_cast<char>(b);
-  return result;
-}
 
 void feed(PacketDecoder& decoder, const std::string& stream) {
   const auto bytes = std::as_bytes(std::span{stream});

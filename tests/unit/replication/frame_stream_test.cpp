@@ -24,8 +24,8 @@ Bytes frame_bytes(std::uint64_t sequence, const std::string& text) {
 }
 
 /// One end, and what has come out of it.
-struct End {
-  explicit End(std::shared_ptr<const Credentials> credentials, HandshakeSide side)
+struct Party {
+  explicit Party(std::shared_ptr<const Credentials> credentials, HandshakeSide side)
       : stream{FrameStream::begin(std::move(credentials), side).value()} {}
 
   Bytes leaving(const Bytes& frame) {
@@ -76,8 +76,8 @@ struct Ends {
     REQUIRE(client.stream.ready());
     REQUIRE(server.stream.ready());
   }
-  End client;
-  End server;
+  Party client;
+  Party server;
 };
 
 bool contains(const std::string& text, const std::string& part) {
@@ -126,7 +126,7 @@ TEST_CASE("a stream goes on where it was moved to, with what it has read ahead")
   CHECK(ends.server.take(bytes).empty());
   CHECK(ends.server.frames == std::vector<std::string>{"one"});
   CHECK(ends.server.stream.between_frames());
-  End moved{in_clear(), HandshakeSide::server};
+  Party moved{in_clear(), HandshakeSide::server};
   moved.stream = std::move(ends.server.stream);
   CHECK(moved.take(std::span{second}.subspan(30)).empty());
   CHECK(moved.frames == std::vector<std::string>{"two"});
@@ -171,8 +171,8 @@ TEST_CASE("what was meddled with ends a secured stream") {
 TEST_CASE("one with a key and one without tell each other") {
   const std::string to_do = "give both hosts the same security { psk_file }";
   SECTION("the client has none") {
-    End client{in_clear(), HandshakeSide::client};
-    End server{with_key(), HandshakeSide::server};
+    Party client{in_clear(), HandshakeSide::client};
+    Party server{with_key(), HandshakeSide::server};
     const auto at_server = server.take(client.leaving(frame_bytes(1, "hello")));
     CHECK(contains(at_server, "the peer speaks in clear text, and this host asks for a key"));
     CHECK(contains(at_server, to_do));
@@ -180,8 +180,8 @@ TEST_CASE("one with a key and one without tell each other") {
     CHECK(contains(client.stream.end().message, "the peer asks for a key, and this host has none"));
   }
   SECTION("the server has none") {
-    End client{with_key(), HandshakeSide::client};
-    End server{in_clear(), HandshakeSide::server};
+    Party client{with_key(), HandshakeSide::client};
+    Party server{in_clear(), HandshakeSide::server};
     const auto at_server = server.take(client.stream.take_output());
     CHECK(contains(at_server, "the peer asks for a key, and this host has none"));
     CHECK(contains(at_server, to_do));
@@ -189,15 +189,15 @@ TEST_CASE("one with a key and one without tell each other") {
     CHECK(contains(at_client, "the peer speaks in clear text, and this host asks for a key"));
   }
   SECTION("another key") {
-    End client{with_key(), HandshakeSide::client};
-    End server{key_of('x'), HandshakeSide::server};
+    Party client{with_key(), HandshakeSide::client};
+    Party server{key_of('x'), HandshakeSide::server};
     CHECK(contains(server.take(client.stream.take_output()), "its key is not ours"));
     CHECK(contains(client.take(server.stream.take_output()), "it refuses our key"));
   }
 }
 
 TEST_CASE("a handshake's chunks are bounded") {
-  End server{with_key(), HandshakeSide::server};
+  Party server{with_key(), HandshakeSide::server};
   SECTION("rubbish") {
     CHECK(contains(server.take(noise(1, 100)), "this is no handshake of Understudy: it begins"));
   }

@@ -8,6 +8,8 @@
 
 namespace understudy::replication {
 
+inline constexpr std::uint64_t test_session = 9;
+
 struct TestFrame {
   FrameHeader header;
   std::vector<std::byte> payload;

@@ -11,15 +11,13 @@ using Machine = ReceiverMachine;
 
 namespace {
 
-constexpr std::uint64_t id = 9;
-
 struct Receiver {
   std::vector<std::byte> staging = std::vector<std::byte>(4096);
-  Machine machine{SessionId{id}, {1U << 20U}, staging};
+  Machine machine{SessionId{test_session}, {1U << 20U}, staging};
   std::uint64_t sequence{};
 
   Result<Machine::Delivery> give(FrameType type, std::uint64_t epoch, const std::string& payload) {
-    return deliver(machine, make_frame(type, id, ++sequence, epoch, payload));
+    return deliver(machine, make_frame(type, test_session, ++sequence, epoch, payload));
   }
   Result<Machine::Delivery> seal(std::uint64_t epoch, const Seal& seal) {
     return give(FrameType::seal, epoch, seal.SerializeAsString());
@@ -67,24 +65,25 @@ TEST_CASE("a repeated frame is ignored and a gap ends the link, not the session"
   Receiver receiver;
   CHECK(receiver.give(FrameType::pages, 1, "one"));
   CHECK(Receiver::is<Machine::Ignored>(
-      deliver(receiver.machine, make_frame(FrameType::pages, id, 1, 1, "other"))));
+      deliver(receiver.machine, make_frame(FrameType::pages, test_session, 1, 1, "other"))));
   CHECK(text_of(receiver.machine.staged().payloads[0]) == "one");
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::pages, id, 3, 1, "three")));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::pages, test_session, 3, 1, "three")));
   CHECK(receiver.machine.welcome().next_sequence() == 2);
   CHECK(Receiver::is<Machine::Pages>(receiver.give(FrameType::pages, 1, "two")));
 }
 
 TEST_CASE("frames of another session, and those that only a backup sends, end the link") {
   Receiver receiver;
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::ping, id + 1, 0, 0)));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::pages, id + 1, 1, 1, "x")));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::commit, id, 0, 5)));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::ack, id, 5, 0)));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::hello, id, 0, 0)));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::reply, id, 0, 0)));
-  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::bye, id, 0, 0, "\xff\xff")));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::ping, test_session + 1, 0, 0)));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::pages, test_session + 1, 1, 1, "x")));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::commit, test_session, 0, 5)));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::ack, test_session, 5, 0)));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::hello, test_session, 0, 0)));
+  CHECK_FALSE(deliver(receiver.machine, make_frame(FrameType::reply, test_session, 0, 0)));
+  CHECK_FALSE(
+      deliver(receiver.machine, make_frame(FrameType::bye, test_session, 0, 0, "\xff\xff")));
   CHECK(Receiver::is<Machine::Pinged>(
-      deliver(receiver.machine, make_frame(FrameType::ping, id, 0, 0))));
+      deliver(receiver.machine, make_frame(FrameType::ping, test_session, 0, 0))));
   CHECK(receiver.machine.welcome().next_sequence() == 1);
 }
 

@@ -12,8 +12,6 @@ using namespace understudy::replication;
 
 namespace {
 
-constexpr std::uint64_t id = 7;
-
 /// Notes the frames that it is given.
 class NotingLink final : public Link {
  public:
@@ -73,7 +71,7 @@ struct Backup {
   int gone{};
   std::shared_ptr<SlowReplica> replica = std::make_shared<SlowReplica>(at, milliseconds{50});
   std::shared_ptr<NotingLink> link = std::make_shared<NotingLink>();
-  ReceiverSession session{{.session = SessionId{id},
+  ReceiverSession session{{.session = SessionId{test_session},
                            .block_bytes = {1U << 20U},
                            .staging = std::move(Mapping::anonymous(1U << 20U).value()),
                            .replica = replica,
@@ -92,7 +90,7 @@ struct Backup {
   void ask() {
     Request request;
     request.set_id(3);
-    hear(make_frame(FrameType::request, id, 1, 0, request.SerializeAsString()));
+    hear(make_frame(FrameType::request, test_session, 1, 0, request.SerializeAsString()));
   }
   void pass(Duration time) {
     for (const auto until = at + time; at < until;) {
@@ -106,7 +104,7 @@ struct Backup {
 
 TEST_CASE("a primary that stays away is told to the replica, once, and keeps its commit") {
   Backup backup;
-  backup.hear(make_frame(FrameType::seal, id, 1, 1, seal_of(0).SerializeAsString()));
+  backup.hear(make_frame(FrameType::seal, test_session, 1, 1, seal_of(0).SerializeAsString()));
   REQUIRE(backup.replica->committed == Epoch{1});
   SECTION("its link fell silent") {
     backup.pass(limits::link_silence);
@@ -137,7 +135,7 @@ TEST_CASE("a primary that comes back in time is not given up") {
   backup.session.adopt(again);
   for (int i = 0; i < 100; ++i) {
     backup.pass(limits::link_silence / 2);
-    backup.hear(make_frame(FrameType::ping, id, 0, 0));
+    backup.hear(make_frame(FrameType::ping, test_session, 0, 0));
   }
   CHECK(again->open());
   CHECK(backup.replica->ends.empty());

@@ -12,12 +12,11 @@ using Due = SenderMachine::Due;
 
 namespace {
 
-constexpr std::uint64_t id = 9;
 const TimePoint start{seconds{1000}};
 
 struct Sender {
   std::unique_ptr<FramePool> pool = std::move(FramePool::create(64).value());
-  SenderMachine machine{SessionId{id}};
+  SenderMachine machine{SessionId{test_session}};
 
   Result<SenderMachine::Outcome> hear(const TestFrame& frame, TimePoint at = start) {
     return machine.on_frame(frame.header, frame.payload, at);
@@ -27,7 +26,7 @@ struct Sender {
     reply.set_accepted(true);
     reply.set_next_sequence(next);
     reply.set_committed_epoch(committed);
-    return hear(make_frame(FrameType::hello_reply, id, 0, 0, reply.SerializeAsString()));
+    return hear(make_frame(FrameType::hello_reply, test_session, 0, 0, reply.SerializeAsString()));
   }
   void open() {
     machine.on_connected(start);
@@ -63,9 +62,9 @@ TEST_CASE("frames are numbered, sent once, and kept until they are held") {
   CHECK(sender.take_all() == Numbers{1, 2});
   CHECK_FALSE(sender.machine.next());
   CHECK(sender.pool->in_use() == 2);
-  CHECK(sender.hear(make_frame(FrameType::ack, id, 1, 0)));
+  CHECK(sender.hear(make_frame(FrameType::ack, test_session, 1, 0)));
   CHECK(sender.pool->in_use() == 1);
-  const auto commit = sender.hear(make_frame(FrameType::commit, id, 2, 1));
+  const auto commit = sender.hear(make_frame(FrameType::commit, test_session, 2, 1));
   REQUIRE(commit);
   CHECK(commit->committed == Epoch{1});
   CHECK(sender.pool->in_use() == 0);
@@ -79,21 +78,21 @@ TEST_CASE("a backup's claims beyond what was sent are errors") {
   sender.submit(FrameType::pages, 2);
   sender.machine.taken(start);
   SECTION("an ack of a frame that no link has taken") {
-    CHECK_FALSE(sender.hear(make_frame(FrameType::ack, id, 2, 0)));
+    CHECK_FALSE(sender.hear(make_frame(FrameType::ack, test_session, 2, 0)));
   }
   SECTION("a commit of an epoch whose seal has not left") {
-    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, id, 1, 1)));
+    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, test_session, 1, 1)));
   }
   SECTION("a commit of an epoch whose seal it does not hold") {
     sender.take_all();
-    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, id, 1, 1)));
+    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, test_session, 1, 1)));
   }
   SECTION("a commit of an epoch that is not sealed") {
     sender.take_all();
-    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, id, 3, 2)));
+    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, test_session, 3, 2)));
   }
   SECTION("the largest numbers") {
-    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, id, ~0ULL, ~0ULL)));
+    CHECK_FALSE(sender.hear(make_frame(FrameType::commit, test_session, ~0ULL, ~0ULL)));
   }
   CHECK(sender.machine.committed() == Epoch{});
 }
@@ -103,8 +102,8 @@ TEST_CASE("commits never go back") {
   sender.open();
   for (std::uint64_t epoch = 1; epoch <= 3; ++epoch) sender.submit(FrameType::seal, epoch);
   sender.take_all();
-  CHECK(sender.hear(make_frame(FrameType::commit, id, 3, 3))->committed == Epoch{3});
-  const auto stale = sender.hear(make_frame(FrameType::commit, id, 2, 2));
+  CHECK(sender.hear(make_frame(FrameType::commit, test_session, 3, 3))->committed == Epoch{3});
+  const auto stale = sender.hear(make_frame(FrameType::commit, test_session, 2, 2));
   REQUIRE(stale);
   CHECK_FALSE(stale->committed);
   CHECK(sender.machine.committed() == Epoch{3});
@@ -116,7 +115,7 @@ TEST_CASE("after a new connection the frames that the backup lacks are sent agai
   for (int i = 0; i < 5; ++i) sender.submit(FrameType::pages, 1);
   sender.submit(FrameType::seal, 1);
   sender.take_all();
-  CHECK(sender.hear(make_frame(FrameType::ack, id, 2, 0)));
+  CHECK(sender.hear(make_frame(FrameType::ack, test_session, 2, 0)));
   sender.machine.on_down();
   CHECK_FALSE(sender.machine.next());
   sender.submit(FrameType::pages, 2);
@@ -153,28 +152,28 @@ TEST_CASE("a refusal and a goodbye are the end") {
   HelloReply refusal;
   refusal.add_refusal("one");
   refusal.add_refusal("two");
-  const auto refused =
-      sender.hear(make_frame(FrameType::hello_reply, id, 0, 0, refusal.SerializeAsString()));
+  const auto refused = sender.hear(
+      make_frame(FrameType::hello_reply, test_session, 0, 0, refusal.SerializeAsString()));
   REQUIRE(refused);
   CHECK(refused->over->message == "one\ntwo");
   CHECK(refused->over->kind == ErrorKind::incompatible);
-  const auto bye = encode_bye(SessionId{id}, "promoted");
+  const auto bye = encode_bye(SessionId{test_session}, "promoted");
   CHECK(sender.hear(as_frame(bye))->over->kind == ErrorKind::closed);
 }
 
 TEST_CASE("what a backup may not send is an error") {
   Sender sender;
   sender.machine.on_connected(start);
-  CHECK_FALSE(sender.hear(make_frame(FrameType::ack, id, 0, 0)));
-  CHECK_FALSE(sender.hear(make_frame(FrameType::hello_reply, id, 0, 0, "\xff\xff")));
+  CHECK_FALSE(sender.hear(make_frame(FrameType::ack, test_session, 0, 0)));
+  CHECK_FALSE(sender.hear(make_frame(FrameType::hello_reply, test_session, 0, 0, "\xff\xff")));
   REQUIRE(sender.welcome(1, 0));
   CHECK_FALSE(sender.welcome(1, 0));
   for (const auto type : {FrameType::hello, FrameType::pages, FrameType::seal}) {
-    CHECK_FALSE(sender.hear(make_frame(type, id, 1, 1)));
+    CHECK_FALSE(sender.hear(make_frame(type, test_session, 1, 1)));
   }
-  CHECK_FALSE(sender.hear(make_frame(FrameType::pong, id + 1, 0, 0)));
-  CHECK(sender.hear(make_frame(FrameType::pong, id, 0, 0)));
-  CHECK(sender.hear(make_frame(FrameType::ping, id, 0, 0))->ping);
+  CHECK_FALSE(sender.hear(make_frame(FrameType::pong, test_session + 1, 0, 0)));
+  CHECK(sender.hear(make_frame(FrameType::pong, test_session, 0, 0)));
+  CHECK(sender.hear(make_frame(FrameType::ping, test_session, 0, 0))->ping);
 }
 
 TEST_CASE("an idle link is pinged, and a silent one is down") {
@@ -187,7 +186,7 @@ TEST_CASE("an idle link is pinged, and a silent one is down") {
   REQUIRE(sender.machine.due(at) == Due::ping);
   sender.machine.pinged(at);
   CHECK(sender.machine.due(at) == Due::nothing);
-  CHECK(sender.hear(make_frame(FrameType::pong, id, 0, 0), at));
+  CHECK(sender.hear(make_frame(FrameType::pong, test_session, 0, 0), at));
   CHECK(sender.machine.due(at + limits::link_silence - milliseconds{1}) == Due::ping);
   CHECK(sender.machine.due(at + limits::link_silence) == Due::silent);
 }

@@ -15,8 +15,8 @@ using namespace understudy::replication;
 
 namespace {
 
-struct Backup {
-  explicit Backup(const RawPeer::Key& key = {}) {
+struct Refuser {
+  explicit Refuser(const RawPeer::Key& key = {}) {
     auto listening =
         ReplicationServer::listen({"127.0.0.1", 0}, "c1", "b",
                                   [](const Offer& /*offer*/, const std::string& /*from*/) {
@@ -43,7 +43,7 @@ std::string refusal_line(const RawPeer& peer, const std::string& why) {
 
 TEST_CASE("a refused connection is named in the log with the reason") {
   CapturedLog log;
-  const Backup backup;
+  const Refuser backup;
   RawPeer peer{backup.at()};
   auto header = hello_header();
   std::string why;
@@ -96,7 +96,7 @@ TEST_CASE("a refused connection is named in the log with the reason") {
 
 TEST_CASE("an offer that is refused is in the log, too") {
   CapturedLog log;
-  const Backup backup;
+  const Refuser backup;
   RawPeer peer{backup.at()};
   const auto offer = offer_of("pg");
   peer.say(hello_frame(1, make_hello({"c1", "a", "b", {}}, &offer)));
@@ -108,7 +108,7 @@ TEST_CASE("an offer that is refused is in the log, too") {
 TEST_CASE("a look at the port is no refusal") {
   CapturedLog log;
   log::configure(log::Level::debug, "");
-  const Backup backup;
+  const Refuser backup;
   std::uint16_t port{};
   {
     const RawPeer look{backup.at()};
@@ -120,7 +120,7 @@ TEST_CASE("a look at the port is no refusal") {
 
 TEST_CASE("a flood of refusals is counted, not written") {
   CapturedLog log;
-  const Backup backup;
+  const Refuser backup;
   constexpr std::uint64_t attempts = 200;
   const auto begin = now();
   for (std::uint64_t i = 0; i < attempts; ++i) {
@@ -147,7 +147,7 @@ TEST_CASE("a flood of refusals is counted, not written") {
 
 TEST_CASE("a host that asks for a key names what came instead") {
   CapturedLog log;
-  const Backup backup{with_key()};
+  const Refuser backup{with_key()};
   std::optional<RawPeer> peer;
   std::string why;
   SECTION("rubbish") {
@@ -192,7 +192,7 @@ TEST_CASE("a host that asks for a key names what came instead") {
 
 TEST_CASE("a host without a key says so to a peer that has one") {
   CapturedLog log;
-  const Backup backup;
+  const Refuser backup;
   RawPeer peer{backup.at(), with_key()};
   CHECK(peer.hung_up_on());
   const auto expected = refusal_line(peer, "the peer asks for a key, and this host has none");

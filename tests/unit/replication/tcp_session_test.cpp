@@ -16,8 +16,8 @@ namespace {
 using Key = std::shared_ptr<const Credentials>;
 
 /// A backup "b" whose replicas are fakes, one per accepted offer.
-struct Backup {
-  explicit Backup(AcceptOffer accept = {}, Key key = {}) {
+struct BackupHost {
+  explicit BackupHost(AcceptOffer accept = {}, Key key = {}) {
     auto listening = ReplicationServer::listen(
         {"127.0.0.1", 0}, "c1", "b", accept ? std::move(accept) : AcceptOffer{[this](auto&, auto&) {
           const std::lock_guard lock{mutex};
@@ -48,7 +48,7 @@ Result<std::unique_ptr<CheckpointSender>> open_to(const Endpoint& at, FakePrimar
 
 TEST_CASE("epochs arrive whole, in order, and are committed") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -76,7 +76,7 @@ TEST_CASE("epochs arrive whole, in order, and are committed") {
 
 TEST_CASE("more frames than the window holds pass through it") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -88,7 +88,7 @@ TEST_CASE("more frames than the window holds pass through it") {
 
 TEST_CASE("a request is answered in its place among the epochs") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -106,7 +106,7 @@ TEST_CASE("a request is answered in its place among the epochs") {
 
 TEST_CASE("a request that takes for ever does not hold up the end of its session") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -125,7 +125,7 @@ TEST_CASE("a request that takes for ever does not hold up the end of its session
 
 TEST_CASE("a primary's goodbye ends the session at once") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -140,7 +140,7 @@ TEST_CASE("a primary's goodbye ends the session at once") {
 }
 
 TEST_CASE("a refusal reaches the primary sentence by sentence") {
-  Backup backup{[](const Offer& /*offer*/, const std::string& /*from*/) {
+  BackupHost backup{[](const Offer& /*offer*/, const std::string& /*from*/) {
     return Result<std::shared_ptr<ReplicaEvents>>{
         fail(ErrorKind::incompatible, "another QEMU\nanother CPU")};
   }};
@@ -152,7 +152,7 @@ TEST_CASE("a refusal reaches the primary sentence by sentence") {
 }
 
 TEST_CASE("a backup of another name or cluster, and one that is not there, are told apart") {
-  Backup backup;
+  BackupHost backup;
   FakePrimary primary;
   const auto at = backup.server->endpoint();
   const auto wrong_host =
@@ -170,7 +170,7 @@ TEST_CASE("a backup of another name or cluster, and one that is not there, are t
 }
 
 TEST_CASE("an address in use names the remedy") {
-  Backup backup;
+  BackupHost backup;
   const auto at = backup.server->endpoint();
   const auto second = ReplicationServer::listen(at, "c1", "b", {});
   REQUIRE_FALSE(second);
@@ -186,7 +186,7 @@ TEST_CASE("an address in use names the remedy") {
 
 TEST_CASE("a link that breaks is resumed, again and again, and nothing is lost") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   TcpRelay relay{backup.server->endpoint()};
   const auto sender = open_to(relay.endpoint(), primary, key);
@@ -209,7 +209,7 @@ TEST_CASE("a link that breaks is resumed, again and again, and nothing is lost")
 
 TEST_CASE("a peer that hangs is noticed, and stop does not wait for it") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   TcpRelay relay{backup.server->endpoint()};
   const auto sender = open_to(relay.endpoint(), primary, key);
@@ -227,7 +227,7 @@ TEST_CASE("a peer that hangs is noticed, and stop does not wait for it") {
 TEST_CASE("after end_session nothing is acknowledged and no event is called") {
   const auto key = GENERATE(in_clear(), with_key());
   for (int round = 0; round < 20; ++round) {
-    Backup backup{{}, key};
+    BackupHost backup{{}, key};
     FakePrimary primary;
     const auto sender = open_to(backup.server->endpoint(), primary, key);
     REQUIRE(sender);
@@ -253,7 +253,7 @@ TEST_CASE("after end_session nothing is acknowledged and no event is called") {
 
 TEST_CASE("a second offer replaces the session of the same host, never that of another") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary first;
   const auto sender = open_to(backup.server->endpoint(), first, key);
   REQUIRE(sender);
@@ -279,7 +279,7 @@ TEST_CASE("a second offer replaces the session of the same host, never that of a
 
 TEST_CASE("a backup that restarts has forgotten the session, and the primary learns it") {
   const auto key = GENERATE(in_clear(), with_key());
-  auto backup = std::make_unique<Backup>(AcceptOffer{}, key);
+  auto backup = std::make_unique<BackupHost>(AcceptOffer{}, key);
   FakePrimary primary;
   const auto at = backup->server->endpoint();
   TcpRelay relay{at};
@@ -287,7 +287,7 @@ TEST_CASE("a backup that restarts has forgotten the session, and the primary lea
   REQUIRE(sender);
   relay.cut();
   REQUIRE(primary.wait_downs(1));
-  Backup restarted{{}, key};
+  BackupHost restarted{{}, key};
   relay.retarget(restarted.server->endpoint());
   REQUIRE(primary.wait_lost());
   CHECK(primary.lost()->message.find("holds no such session") != std::string::npos);
@@ -298,12 +298,12 @@ TEST_CASE("an offer that is being decided does not hold up the end of its sessio
   std::promise<void> asked;
   std::promise<void> answer;
   auto replica = std::make_shared<FakeReplica>();
-  Backup backup{[&](const Offer& /*offer*/, const std::string& /*from*/) {
-                  asked.set_value();
-                  answer.get_future().wait();
-                  return Result<std::shared_ptr<ReplicaEvents>>{replica};
-                },
-                key};
+  BackupHost backup{[&](const Offer& /*offer*/, const std::string& /*from*/) {
+                      asked.set_value();
+                      answer.get_future().wait();
+                      return Result<std::shared_ptr<ReplicaEvents>>{replica};
+                    },
+                    key};
   FakePrimary primary;
   auto opening = std::async(std::launch::async,
                             [&] { return open_to(backup.server->endpoint(), primary, key); });
@@ -319,7 +319,7 @@ TEST_CASE("an offer that is being decided does not hold up the end of its sessio
 
 TEST_CASE("records that the replica refuses end the session with its sentence") {
   const auto key = GENERATE(in_clear(), with_key());
-  Backup backup{{}, key};
+  BackupHost backup{{}, key};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, key);
   REQUIRE(sender);
@@ -339,7 +339,7 @@ TEST_CASE("a key on one side only, or another, is refused with a sentence on bot
       {{in_clear(), with_key(), "the peer asks for a key, and this host has none"},
        {with_key(), in_clear(), "the peer speaks in clear text, and this host asks for a key"},
        {key_of('x'), with_key(), "it refuses our key"}}));
-  Backup backup{{}, theirs};
+  BackupHost backup{{}, theirs};
   FakePrimary primary;
   const auto sender = open_to(backup.server->endpoint(), primary, ours);
   REQUIRE_FALSE(sender);
@@ -348,7 +348,7 @@ TEST_CASE("a key on one side only, or another, is refused with a sentence on bot
 }
 
 TEST_CASE("what leaves cannot be read on the wire, and what is changed there is noticed") {
-  Backup backup{{}, with_key()};
+  BackupHost backup{{}, with_key()};
   FakePrimary primary;
   TcpRelay relay{backup.server->endpoint()};
   relay.look_for("synchronised");
