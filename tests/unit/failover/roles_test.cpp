@@ -154,6 +154,27 @@ TEST_CASE("stop, unprotect and refusals", "[roles]") {
   }
 }
 
+TEST_CASE("a guest that is being stopped is not shown any more when others may start it",
+          "[roles]") {
+  World world{19};
+  start_on_a(world);
+  if (GENERATE(false, true)) protect_to_b(world);
+  REQUIRE(world.on(a).role->stop(*world.at(a).book));
+  const auto& there = *world.at(b).book;
+  const auto& here = *world.at(a).book;
+  for (int n = 0; n < 20000 && !here.pending(world.guest().name()); ++n) world.run(1);
+  world.slow = a;  // it does not hear what the others decide
+  const auto stopped = [&](const auto& book) {
+    return book.ready() && book.decided(world.guest().name()).active == nobody;
+  };
+  for (int n = 0; n < 20000 && !stopped(there); ++n) world.run(1);
+  REQUIRE(stopped(there));
+  REQUIRE_FALSE(stopped(here));
+  CHECK(world.on(a).output() == Output::closed);
+  world.settle();
+  CHECK(world.guest().running() == 0);
+}
+
 TEST_CASE("hosts without memory decide nothing until all have met", "[roles]") {
   World world{10};
   world.settle();
