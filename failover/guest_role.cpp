@@ -365,9 +365,15 @@ void GuestRole::pursue_start(const Scene& scene, Actions& actions) {
 }
 
 void GuestRole::pursue_stop(const Scene& scene, Actions& actions) {
-  if (scene.record.active == self_)
-    return propose(scene, nobody, nobody, "stopped by the operator", actions);
-  if (presence_ == Presence::none) answer("stopped", actions);
+  if (scene.record.active != self_) {
+    if (presence_ == Presence::none) answer("stopped", actions);
+    return;
+  }
+  // Once it is decided that nobody runs it another host may start it, before we have heard so: we
+  // must show nothing by then.
+  if (presence_ == Presence::promoting) return;
+  if (presence_ == Presence::running) set_output(Output::closed, actions);
+  propose(scene, nobody, nobody, "stopped by the operator", actions);
 }
 
 void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {

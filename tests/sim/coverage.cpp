@@ -34,6 +34,8 @@ constexpr std::array change_names{
     "alone to protected",   "protected to alone", "backup to alone",
     "protected to swapped", "nothing but a wish", "alone on a dead host to alone"};
 
+constexpr std::array pace_names{"wait", "seal", "stall"};
+
 /// Nothing: a guest would run where nobody knows its state, or a backup be exchanged for one that
 /// holds nothing.
 std::optional<Change> change(const Record& from, const Record& to, NodeId dead) {
@@ -79,6 +81,7 @@ Coverage& Coverage::operator+=(const Coverage& other) {
   };
   add(actions_, other.actions_);
   add(changes_, other.changes_);
+  add(paces_, other.paces_);
   return *this;
 }
 
@@ -86,6 +89,7 @@ std::string Coverage::text() const {
   std::string text;
   tell(text, "changes of the record proposed", changes_, change_names);
   tell(text, "actions ordered", actions_, action_names);
+  tell(text, "epochs were told to", paces_, pace_names);
   return text;
 }
 

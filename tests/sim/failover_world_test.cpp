@@ -1,5 +1,5 @@
-// Some thousands of seeds; failover_sim runs as many as one likes.
-#include "failover_world.hpp"
+// Some thousands of seeds; understudy_sim runs as many as one likes.
+#include "failover_story.hpp"
 
 #include <algorithm>
 
@@ -42,7 +42,7 @@ TEST_CASE("the checkers find each mutant") {
 #endif
 
 TEST_CASE("a failing story is told with what it needs and no more") {
-  const auto told = sim::minimised_failover(1, sim::Mutant::shows_without_quorum);
+  const auto told = sim::minimised_failover(1, {.mutant = sim::Mutant::shows_without_quorum});
   INFO(told);
   CHECK(std::ranges::count(told, '\n') >= 1);
   CHECK(std::ranges::count(told, '\n') < sim::story_rounds / 2);

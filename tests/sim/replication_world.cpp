@@ -102,7 +102,7 @@ class World final : public LinkEvents {
     verdict.resent = sender_.resent();
     verdict.connections = connections_;
     verdict.epochs = sent_.size();
-    verdict.given_up = given_up_;
+    verdict.given_up = given_up_ ? 1 : 0;
     return verdict;
   }
 
@@ -418,6 +418,18 @@ void Greeter::on_down(Error reason) {
 
 Verdict run_replication(std::uint64_t seed, const Spared& spared) {
   return World{seed, spared}.run();
+}
+
+Verdict& Verdict::operator+=(const Verdict& other) {
+  for (const auto count : {&Verdict::packets, &Verdict::resent, &Verdict::connections,
+                           &Verdict::epochs, &Verdict::given_up})
+    this->*count += other.*count;
+  return *this;
+}
+
+std::string Verdict::text() const {
+  return fmt::format("{} packets, {} connections, {} epochs; {} sessions given up", packets,
+                     connections, epochs, given_up);
 }
 
 std::string minimised_replication(std::uint64_t seed) {

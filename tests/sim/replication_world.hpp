@@ -18,7 +18,12 @@ struct Verdict {
   std::uint64_t resent{};
   std::uint64_t connections{};
   std::uint64_t epochs{};
-  bool given_up{};  ///< the network was away for so long that the session ended, as it should
+  /// Sessions that ended, as they should, for the network was away for so long.
+  std::uint64_t given_up{};
+
+  Verdict& operator+=(const Verdict& other);
+  /// What has happened, in numbers.
+  [[nodiscard]] std::string text() const;
 };
 
 /// Kinds of misfortune that a seed is spared: to find those that a failure needs.

@@ -1,4 +1,4 @@
-// Some thousands of seeds; replication_sim runs as many as one likes.
+// Some thousands of seeds; understudy_sim runs as many as one likes.
 #include "replication_world.hpp"
 
 #include <catch2/catch.hpp>

@@ -10,10 +10,8 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <CLI/CLI.hpp>
 
 #include "config/clock.hpp"
-#include "config/log.hpp"
 
 namespace understudy::sim {
 namespace {
@@ -39,34 +37,23 @@ void name_seed(int signal) {
 
 }  // namespace
 
-int run_seeds(int argc, char** argv, const std::string& about, const Simulation& simulation) {
-  CLI::App app{about};
-  std::uint64_t only = 0;
-  std::uint64_t first = 1;
-  std::uint64_t seeds = 10'000;
-  unsigned jobs = 2;
-  app.add_option("--seed", only, "this one");
-  app.add_option("--first-seed", first, "the first of many");
-  app.add_option("--seeds", seeds, "how many");
-  app.add_option("--jobs", jobs, "threads")->check(CLI::Range(1, 64));
-  CLI11_PARSE(app, argc, argv);
-  if (only != 0) {
-    first = only;
-    seeds = jobs = 1;
-  } else {
-    log::configure(log::Level::error, "sim");
-  }
+int run_seeds(const Seeds& seeds, const Simulation& simulation) {
   std::signal(SIGABRT, name_seed);
 
-  std::atomic<std::uint64_t> next{first};
+  std::atomic<std::uint64_t> next{seeds.first};
+  std::atomic<std::uint64_t> done{};
   std::atomic<std::uint64_t> failed{};
   const auto begun = now();
+  const auto late = [&] {
+    return seeds.minutes != 0 && now() - begun > std::chrono::minutes{seeds.minutes};
+  };
   std::vector<std::thread> threads;
-  for (unsigned job = 0; job < jobs; ++job) {
+  for (unsigned job = 0; job < seeds.jobs; ++job) {
     threads.emplace_back([&] {
-      for (auto seed = next++; seed < first + seeds; seed = next++) {
+      for (auto seed = next++; seed < seeds.first + seeds.count && !late(); seed = next++) {
         current_seed = seed;
         const auto failure = simulation.one(seed);
+        ++done;
         if (failure.empty()) continue;
         const bool enough = ++failed > told_failures;
         fmt::print("seed {}: {}{}\n", seed, failure, enough ? "" : simulation.minimised(seed));
@@ -76,8 +63,8 @@ int run_seeds(int argc, char** argv, const std::string& about, const Simulation&
   }
   for (auto& thread : threads) thread.join();
   const std::chrono::duration<double> took = now() - begun;
-  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/s; {} failed; {}\n", seeds, took.count(),
-             static_cast<double>(seeds) / took.count(), failed.load(), simulation.summary());
+  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/s; {} failed; {}\n", done.load(), took.count(),
+             static_cast<double>(done) / took.count(), failed.load(), simulation.summary());
   return failed == 0 ? 0 : 1;
 }
 

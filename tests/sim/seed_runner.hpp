@@ -1,4 +1,4 @@
-// The command line of a simulation: one seed, or many on some threads; failures are named.
+// Runs a simulation for many seeds, on some threads; failures are named.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,14 @@ struct Simulation {
   std::function<std::string()> summary;
 };
 
+struct Seeds {
+  std::uint64_t first{1};
+  std::uint64_t count{10'000};
+  unsigned jobs{2};
+  unsigned minutes{};  ///< after so many no other begins; 0: all do
+};
+
 /// Returns the exit status.
-[[nodiscard]] int run_seeds(int argc, char** argv, const std::string& about,
-                            const Simulation& simulation);
+[[nodiscard]] int run_seeds(const Seeds& seeds, const Simulation& simulation);
 
 }  // namespace understudy::sim

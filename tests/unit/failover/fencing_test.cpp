@@ -13,15 +13,15 @@ constexpr int b = 1;
 
 void start_protected(World& world) {
   world.settle();
-  REQUIRE(world.at(a).role->start(*world.at(a).book));
+  REQUIRE(world.on(a).role->start(*world.at(a).book));
   world.settle();
-  REQUIRE(world.at(a).role->protect(*world.at(a).book, NodeId{2}));
+  REQUIRE(world.on(a).role->protect(*world.at(a).book, NodeId{2}));
   world.settle();
-  REQUIRE(world.at(a).book->decided(guest_name).backup == NodeId{2});
+  REQUIRE(world.at(a).book->decided(world.guest().name()).backup == NodeId{2});
 }
 
 TEST_CASE("of two hosts, the survivor takes over when the other has been fenced", "[fencing]") {
-  World world{1, 2};
+  World world{1, {.hosts = 2}};
   world.with_fencing = true;
   world.two_node = GENERATE(false, true);
   start_protected(world);
@@ -35,8 +35,8 @@ TEST_CASE("of two hosts, the survivor takes over when the other has been fenced"
     world.leave(a);
   }
   world.settle();
-  CHECK(world.at(b).runs);
-  CHECK(world.at(b).output == Output::open);
+  CHECK(world.on(b).runs);
+  CHECK(world.on(b).output() == Output::open);
   CHECK_FALSE(world.at(a).alive);
   CHECK(world.at(b).book->decides_alone());
 
@@ -44,61 +44,61 @@ TEST_CASE("of two hosts, the survivor takes over when the other has been fenced"
   world.revive(a);
   world.settle();
   CHECK_FALSE(world.at(b).book->decides_alone());
-  CHECK(world.at(a).book->decided(guest_name).active == NodeId{2});
+  CHECK(world.at(a).book->decided(world.guest().name()).active == NodeId{2});
   CHECK(world.violation.empty());
 }
 
 TEST_CASE("without a fence that succeeds nobody takes over, before an operator confirms",
           "[fencing]") {
-  World world{2, 2};
+  World world{2, {.hosts = 2}};
   world.with_fencing = GENERATE(false, true);
   world.failing_fences = 4;
   start_protected(world);
   world.kill(a);
   world.settle();
-  CHECK_FALSE(world.at(b).runs);
+  CHECK_FALSE(world.on(b).runs);
   world.confirm_dead(b);
   world.settle();
-  CHECK(world.at(b).runs);
-  CHECK(world.at(b).output == Output::open);
+  CHECK(world.on(b).runs);
+  CHECK(world.on(b).output() == Output::open);
 }
 
 TEST_CASE("a host that boots alone fences nobody, and may be behind", "[fencing]") {
-  World world{3, 2};
+  World world{3, {.hosts = 2}};
   world.with_fencing = true;
   start_protected(world);
   world.kill(a);
   world.settle();
-  REQUIRE(world.at(b).runs);
+  REQUIRE(world.on(b).runs);
   world.kill(b);
   const auto fences = world.fences;
   world.revive(a);
   world.settle();
   CHECK(world.fences == fences);
   CHECK_FALSE(world.at(a).book->ready());
-  CHECK_FALSE(world.at(a).role->start(*world.at(a).book));
+  CHECK_FALSE(world.on(a).role->start(*world.at(a).book));
 
   SECTION("the other tells it") {
     world.revive(b);
     world.settle();
-    CHECK(world.at(a).book->decided(guest_name).home == NodeId{2});
+    CHECK(world.at(a).book->decided(world.guest().name()).home == NodeId{2});
   }
   SECTION("an operator makes what it remembers hold, for ever") {
     world.confirm_dead(a);
     world.settle();
-    REQUIRE(world.at(a).role->start(*world.at(a).book));
+    REQUIRE(world.on(a).role->start(*world.at(a).book));
     world.settle();
-    CHECK(world.at(a).runs);
+    CHECK(world.on(a).runs);
     world.revive(b);
     world.settle();
-    CHECK(world.at(a).runs);
-    CHECK(world.at(b).book->decided(guest_name).active == NodeId{1});
+    CHECK(world.on(a).runs);
+    CHECK(world.at(b).book->decided(world.guest().name()).active == NodeId{1});
   }
   CHECK(world.violation.empty());
 }
 
 TEST_CASE("a host that lost its memory has a vote again when the other knows all", "[fencing]") {
-  World world{4, 2};
+  World world{4, {.hosts = 2}};
   start_protected(world);
   world.kill(b);
   world.at(b).disk.Clear();
@@ -107,11 +107,11 @@ TEST_CASE("a host that lost its memory has a vote again when the other knows all
   world.settle();
   CHECK(world.at(a).book->ready());
   CHECK(world.at(b).book->voter());
-  CHECK(world.at(b).book->decided(guest_name).active == NodeId{1});
+  CHECK(world.at(b).book->decided(world.guest().name()).active == NodeId{1});
 }
 
 TEST_CASE("an agent is tried again, and ever more rarely", "[fencing]") {
-  World world{5, 2};
+  World world{5, {.hosts = 2}};
   start_protected(world);
   world.kill(a);
   world.settle();
