@@ -124,6 +124,7 @@ class Device {
  private:
   Device() = default;
   struct Parts;
+  [[nodiscard]] Result<> make(const DeviceSpec& spec, const DeviceOptions& options);
   [[nodiscard]] Result<> attach(const DeviceSpec& spec, const DeviceOptions& options);
   [[nodiscard]] Result<> bring_up(const DeviceOptions& options);
   [[nodiscard]] Result<> find_fd(const DeviceOptions& options);
