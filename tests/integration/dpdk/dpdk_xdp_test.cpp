@@ -153,12 +153,8 @@ TEST_CASE("over AF_XDP a device that was closed can be opened again") {
   Inbox inbox;
   at_b->start(inbox);
   for (int i = 0; i < 3; ++i) {
-    networks.a.in([&] {
-      const auto port = open_dpdk_port(over_xdp);
-      INFO((port ? "" : port.error().message));
-      REQUIRE(port);
-      send(**port, at_b->address(), 100, 1);
-    });
+    const auto port = open_in(networks.a, over_xdp);
+    send(*port, at_b->address(), 100, 1);
     CHECK(filled(inbox.next().datagram->bytes(), 1));
   }
   at_b->stop();
