@@ -409,6 +409,10 @@ int Device::fd() const {
   return parts_->interrupt >= 0 ? parts_->interrupt : parts_->timer.get();
 }
 
+bool Device::tells_by_itself() const {
+  return parts_->socket >= 0;
+}
+
 Device::Settled Device::settle() {
   const auto& parts = *parts_;
   if (parts.socket >= 0) {

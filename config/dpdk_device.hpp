@@ -109,6 +109,8 @@ class Device {
   [[nodiscard]] bool has_room() const;
   /// To be polled for reading, level-triggered.
   [[nodiscard]] int fd() const;
+  /// Whether that needs no `settle` to tell again.
+  [[nodiscard]] bool tells_by_itself() const;
   enum class Settled : std::uint8_t {
     quiet,       ///< `fd()` will tell
     look_again,  ///< too, but something may have come meanwhile

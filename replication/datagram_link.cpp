@@ -1,5 +1,7 @@
 #include "replication/datagram_link.hpp"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -78,6 +80,7 @@ std::shared_ptr<DatagramLink> DatagramLink::start(asio::io_context& io, LinkEven
       if (const auto self = weak.lock()) self->turn();
     });
   });
+  link->open_bell();
   link->turn_soon();
   link->arm();
   return link;
@@ -88,6 +91,7 @@ DatagramLink::DatagramLink(asio::io_context& io, LinkEvents& events, DatagramPor
                            std::unique_ptr<ConnectionPlace> place)
     : io_{io},
       timer_{io},
+      bell_{io},
       events_{events},
       port_{port},
       machine_{std::move(machine)},
@@ -120,6 +124,10 @@ bool DatagramLink::send_copy(std::span<const std::byte> frame) {
 
 void DatagramLink::sent() {
   ++counters_.sent_frames;
+  if (lent_) {
+    stop_listening();
+    turn_soon();  // which listens again
+  }
   const auto at = now();
   if (delivering_ && at - *delivering_ >= long_delivery) absorb();
   machine_->flush(at);
@@ -154,7 +162,10 @@ void DatagramLink::turn() {
   }
   for (std::size_t i = 0; i < limits::inbox_batch && !closed_ && !broken_; ++i) {
     auto datagram = place_->inbox().take();
-    if (!datagram) return settle_turn();
+    if (!datagram) {
+      settle_turn();
+      return listen();
+    }
     deliver(machine_->on_datagram(std::move(datagram), &owner(), now()));
     if (!closed_ && !broken_) deliver_held();
   }
@@ -190,6 +201,33 @@ void DatagramLink::settle_turn() {
     events_.on_writable();
   }
   if (!closed_) arm();
+}
+
+void DatagramLink::open_bell() {
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  if (epoll >= 0) bell_.assign(epoll);
+}
+
+void DatagramLink::listen() {
+  if (closed_ || broken_ || lent_ || !bell_.is_open()) return;
+  lent_ = port_.lend(bell_.native_handle());
+  if (!lent_ || std::exchange(bell_awaited_, true)) return;
+  bell_.async_wait(asio::posix::stream_descriptor::wait_read,
+                   [self = shared_from_this()](const boost::system::error_code& cancelled) {
+                     self->bell_awaited_ = false;
+                     if (!cancelled) self->on_bell();
+                   });
+}
+
+/// It may have rung before the port was given back.
+void DatagramLink::on_bell() {
+  if (!std::exchange(lent_, false)) return;
+  port_.read_lent(bell_.native_handle());
+  turn();
+}
+
+void DatagramLink::stop_listening() {
+  if (std::exchange(lent_, false)) port_.give_back(bell_.native_handle());
 }
 
 /// A wait that turns out too early costs a look; setting it anew for each packet would cost more.
@@ -231,6 +269,8 @@ void DatagramLink::close() {
 
 void DatagramLink::leave() {
   timer_.cancel();
+  stop_listening();
+  bell_.close();
   place_->inbox().detach();
   if (machine_) place_->set_farewell(machine_->close());
   place_.reset();
@@ -241,6 +281,8 @@ std::unique_ptr<Connection> DatagramLink::release() {
   static_cast<void>(counters());
   closed_ = true;
   timer_.cancel();
+  stop_listening();
+  bell_.close();
   place_->inbox().detach();
   place_->settle();
   return std::make_unique<DatagramConnection>(port_, std::move(machine_), std::move(place_));

@@ -1,6 +1,8 @@
 // A Link over datagrams: a DatagramMachine, its thread and its timer.
 //
-// Datagrams come from the port's thread through an inbox, in bursts; frames leave inside `send`.
+// Datagrams come from the port's reader through an inbox, in bursts; frames leave inside `send`. While
+// there is nothing to do the link asks to be the reader: a datagram then wakes its thread at once.
+// It gives that back before it works.
 // A payload is copied once on each side: sealed from the frame into the device's memory, and opened
 // from there to the place that the owner gives. One that comes before its turn is opened where it
 // lies and copied when its turn comes.
@@ -10,6 +12,7 @@
 #include <optional>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "replication/connection.hpp"
@@ -78,6 +81,10 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
   void deliver_held();
   void absorb();
   void settle_turn();
+  void open_bell();
+  void listen();
+  void on_bell();
+  void stop_listening();
   void arm();
   void on_timer();
   void leave();
@@ -86,6 +93,9 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
   asio::io_context& io_;
   asio::steady_timer timer_;
   std::optional<TimePoint> armed_;
+  asio::posix::stream_descriptor bell_;  ///< an epoll, rung by the port while that is lent to us
+  bool lent_{};
+  bool bell_awaited_{};
   LinkEvents& events_;
   std::unique_ptr<Discard> discard_;  ///< while finishing
   DatagramPort& port_;

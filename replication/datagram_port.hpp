@@ -30,7 +30,7 @@ class DatagramBuffer {
 
 using DatagramPointer = std::unique_ptr<DatagramBuffer>;
 
-/// Called on the port's thread; must not block.
+/// Called by whoever reads, one thread at a time; must not block.
 class DatagramEvents {
  public:
   virtual ~DatagramEvents() = default;
@@ -67,6 +67,16 @@ class DatagramPort {
   virtual void stop() = 0;
 
   [[nodiscard]] virtual DatagramCounters counters() const = 0;
+
+  // Who waits for a datagram had better read it itself: the way from the port's thread to another
+  // one is most of a short wait.
+
+  /// True: until it is given back the caller reads, and nobody else. `epoll`, the caller's, becomes
+  /// readable when there is something. False: not now, or never.
+  [[nodiscard]] virtual bool lend(int /*epoll*/) { return false; }
+  /// Delivers some of what has come, on this thread. Gives back.
+  virtual void read_lent(int /*epoll*/) {}
+  virtual void give_back(int /*epoll*/) {}
 };
 
 }  // namespace understudy::replication

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "config/assert.hpp"
@@ -32,6 +33,18 @@ void put(std::span<std::byte> at, std::size_t value) {
 
 std::size_t get(std::span<const std::byte> at) {
   return std::to_integer<std::size_t>(at[0]) << 8U | std::to_integer<std::size_t>(at[1]);
+}
+
+Result<> watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno("epoll_ctl");
+  return {};
+}
+
+void unwatch(int epoll, int fd) {
+  ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr);
 }
 
 class DpdkDatagram : public DatagramBuffer {
@@ -70,12 +83,21 @@ class DpdkPort : public DatagramPort {
   void start(DatagramEvents& events) override;
   void stop() override;
   [[nodiscard]] DatagramCounters counters() const override;
+  [[nodiscard]] bool lend(int epoll) override;
+  void read_lent(int epoll) override;
+  void give_back(int epoll) override;
 
  private:
+  enum class Read : std::uint8_t { something, nothing, lent };
+
+  // Of the reader, who holds `reading_`.
+  [[nodiscard]] bool receive(DatagramEvents& events);
+  void take_back(int epoll);
+
   // On the thread.
   void run(DatagramEvents& events);
   void settle_in() const;
-  [[nodiscard]] bool receive(DatagramEvents& events);
+  [[nodiscard]] Read read(DatagramEvents& events);
   void deliver(dpdk::Packet packet, DatagramEvents& events);
   void sleep(DatagramEvents& events);
   [[nodiscard]] int longest_sleep() const;
@@ -90,6 +112,9 @@ class DpdkPort : public DatagramPort {
   std::atomic<bool> stopping_{};
   std::atomic<bool> stuck_{};
   bool carries_{true};
+  std::mutex reading_;
+  DatagramEvents* events_{};  ///< while started
+  bool lent_{};
   std::thread thread_;
 };
 
@@ -97,15 +122,10 @@ Result<> DpdkPort::prepare() {
   epoll_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
   wake_ = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!epoll_ || !wake_) return fail_errno("what the port's thread waits with");
-  for (const int fd : {device_->fd(), wake_.get(), device_->carrier_fd()}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    if (fd >= 0 && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-      return fail_errno("epoll_ctl");
-    }
+  for (const int fd : {wake_.get(), device_->carrier_fd()}) {
+    if (fd >= 0) UNDERSTUDY_CHECK(watch(epoll_.get(), fd));
   }
-  return {};
+  return watch(epoll_.get(), device_->fd());
 }
 
 DatagramPointer DpdkPort::allocate() {
@@ -131,6 +151,10 @@ void DpdkPort::send(const HostAddress& to, DatagramPointer datagram, std::size_t
 void DpdkPort::start(DatagramEvents& events) {
   UNDERSTUDY_ASSERT(!thread_.joinable(), "a port is started once");
   stopping_ = false;
+  {
+    const std::lock_guard lock{reading_};
+    events_ = &events;
+  }
   thread_ = std::thread{[this, &events] { run(events); }};
 }
 
@@ -139,6 +163,8 @@ void DpdkPort::stop() {
   stopping_ = true;
   ::eventfd_write(wake_.get(), 1);
   thread_.join();
+  const std::lock_guard lock{reading_};
+  events_ = nullptr;
 }
 
 DatagramCounters DpdkPort::counters() const {
@@ -152,18 +178,20 @@ void DpdkPort::run(DatagramEvents& events) {
   auto worked = now();
   auto looked = worked;
   while (!stopping_) {
-    if (receive(events)) {
-      worked = now();
+    const auto got = read(events);
+    const auto time = now();
+    if (got == Read::something) {
+      worked = time;
       continue;
     }
-    const auto time = now();
     if (idle_ == DpdkIdle::poll && time - looked > limits::carrier_poll) {
       looked = time;
       device_->settle_carrier();
       look_at_carrier(events);
       push_stuck();
     }
-    if (idle_ == DpdkIdle::poll || time - worked < limits::device_spin) {
+    const bool spins = got == Read::nothing && time - worked < limits::device_spin;
+    if (idle_ == DpdkIdle::poll || spins) {
       __builtin_ia32_pause();
     } else {
       sleep(events);
@@ -181,6 +209,41 @@ void DpdkPort::settle_in() const {
   if (::sched_setaffinity(0, sizeof one, &one) != 0) {
     log::warning("dpdk_port.core_refused", {log::kv("core", *core_)});
   }
+}
+
+DpdkPort::Read DpdkPort::read(DatagramEvents& events) {
+  const std::lock_guard lock{reading_};
+  if (lent_) return Read::lent;
+  return receive(events) ? Read::something : Read::nothing;
+}
+
+bool DpdkPort::lend(int epoll) {
+  if (idle_ == DpdkIdle::poll || !device_->tells_by_itself()) return false;
+  const std::unique_lock lock{reading_, std::try_to_lock};
+  if (!lock || lent_ || events_ == nullptr || !device_->has_room()) return false;
+  if (!watch(epoll, device_->fd())) return false;
+  unwatch(epoll_.get(), device_->fd());
+  lent_ = true;
+  return true;
+}
+
+void DpdkPort::read_lent(int epoll) {
+  const std::lock_guard lock{reading_};
+  if (events_ != nullptr && !receive(*events_)) static_cast<void>(device_->settle());
+  take_back(epoll);
+}
+
+void DpdkPort::give_back(int epoll) {
+  const std::lock_guard lock{reading_};
+  take_back(epoll);
+}
+
+void DpdkPort::take_back(int epoll) {
+  UNDERSTUDY_ASSERT(lent_, "who gives back has it");
+  lent_ = false;
+  unwatch(epoll, device_->fd());
+  const bool watched = watch(epoll_.get(), device_->fd()).has_value();
+  UNDERSTUDY_ASSERT(watched, "it was watched before");
 }
 
 /// Whether there was something.
@@ -210,7 +273,8 @@ void DpdkPort::sleep(DatagramEvents& events) {
     std::this_thread::sleep_for(limits::device_poll);
     return;
   }
-  if (device_->settle() == dpdk::Device::Settled::look_again && receive(events)) return;
+  const bool look = device_->settle() == dpdk::Device::Settled::look_again;
+  if (look && read(events) == Read::something) return;
   std::array<epoll_event, 3> happened{};
   const int count = ::epoll_wait(epoll_.get(), happened.data(), static_cast<int>(happened.size()),
                                  longest_sleep());
