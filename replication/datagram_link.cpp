@@ -18,6 +18,12 @@ constexpr auto longest_wait = seconds{1};
 /// An owner that takes longer over a frame finds what came meanwhile taken in.
 constexpr auto long_delivery = milliseconds{50};
 
+/// What an owner only puts aside. With others he may be busy for a while.
+bool brief(FrameType type) {
+  return type == FrameType::pages || type == FrameType::sync_pages || type == FrameType::disk ||
+         type == FrameType::ack;
+}
+
 }  // namespace
 
 class DatagramLink::Discard final : public LinkEvents {
@@ -110,6 +116,11 @@ bool DatagramLink::send(std::span<const std::byte> frame) {
     refused_ = true;
     return false;
   }
+  if (lent_) {
+    // There are more where this one comes from; others wait for theirs meanwhile.
+    stop_listening();
+    turn_soon();  // and listens again
+  }
   machine_->send(frame);
   sent();
   return true;
@@ -124,10 +135,6 @@ bool DatagramLink::send_copy(std::span<const std::byte> frame) {
 
 void DatagramLink::sent() {
   ++counters_.sent_frames;
-  if (lent_) {
-    stop_listening();
-    turn_soon();  // which listens again
-  }
   const auto at = now();
   if (delivering_ && at - *delivering_ >= long_delivery) absorb();
   machine_->flush(at);
@@ -136,6 +143,7 @@ void DatagramLink::sent() {
 
 /// Acks must be heard, and given, also while the owner is busy with a frame.
 void DatagramLink::absorb() {
+  read();
   while (auto datagram = place_->inbox().take()) {
     const auto nothing = machine_->on_datagram(std::move(datagram), nullptr, now());
     if (nothing) continue;
@@ -161,6 +169,7 @@ void DatagramLink::turn() {
     deliver_held();
   }
   for (std::size_t i = 0; i < limits::inbox_batch && !closed_ && !broken_; ++i) {
+    read();  // each time, for others wait for what comes
     auto datagram = place_->inbox().take();
     if (!datagram) {
       settle_turn();
@@ -176,6 +185,7 @@ void DatagramLink::turn() {
 void DatagramLink::deliver(Result<std::optional<Frame>> frame) {
   if (!frame && !closed_) broken_ = frame.error();
   if (!frame || !*frame || closed_ || finishing_) return;
+  if (!brief((*frame)->header.type)) stop_listening();
   delivering_ = now();
   events_.on_frame((*frame)->header, (*frame)->payload);
   const auto began = *std::exchange(delivering_, std::nullopt);
@@ -209,8 +219,8 @@ void DatagramLink::open_bell() {
 }
 
 void DatagramLink::listen() {
-  if (closed_ || broken_ || lent_ || !bell_.is_open()) return;
-  lent_ = port_.lend(bell_.native_handle());
+  if (closed_ || broken_ || finishing_ || !bell_.is_open()) return;
+  if (!lent_) lent_ = port_.lend(bell_.native_handle());
   if (!lent_ || std::exchange(bell_awaited_, true)) return;
   bell_.async_wait(asio::posix::stream_descriptor::wait_read,
                    [self = shared_from_this()](const boost::system::error_code& cancelled) {
@@ -221,9 +231,11 @@ void DatagramLink::listen() {
 
 /// It may have rung before the port was given back.
 void DatagramLink::on_bell() {
-  if (!std::exchange(lent_, false)) return;
-  port_.read_lent(bell_.native_handle());
-  turn();
+  if (lent_) turn();
+}
+
+void DatagramLink::read() {
+  if (lent_) lent_ = port_.read_lent(bell_.native_handle());
 }
 
 void DatagramLink::stop_listening() {
@@ -255,6 +267,7 @@ void DatagramLink::on_timer() {
 
 void DatagramLink::finish() {
   if (closed_ || finishing_ || broken_) return;
+  stop_listening();
   finishing_ = now();
   discard_ = std::make_unique<Discard>();
   machine_->end();

@@ -1,11 +1,11 @@
 // A Link over datagrams: a DatagramMachine, its thread and its timer.
 //
-// Datagrams come from the port's reader through an inbox, in bursts; frames leave inside `send`. While
-// there is nothing to do the link asks to be the reader: a datagram then wakes its thread at once.
-// It gives that back before it works.
-// A payload is copied once on each side: sealed from the frame into the device's memory, and opened
-// from there to the place that the owner gives. One that comes before its turn is opened where it
-// lies and copied when its turn comes.
+// Datagrams come from the port's reader through an inbox, in bursts; frames leave inside `send`.
+// While there is nothing to do the link asks to be the reader: a datagram then wakes its thread at
+// once. It gives that back before it or its owner works for long. A payload is copied once on each
+// side: sealed from the frame into the device's memory, and opened from there to the place that the
+// owner gives. One that comes before its turn is opened where it lies and copied when its turn
+// comes.
 #pragma once
 
 #include <memory>
@@ -84,6 +84,7 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
   void open_bell();
   void listen();
   void on_bell();
+  void read();
   void stop_listening();
   void arm();
   void on_timer();

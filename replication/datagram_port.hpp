@@ -68,14 +68,15 @@ class DatagramPort {
 
   [[nodiscard]] virtual DatagramCounters counters() const = 0;
 
-  // Who waits for a datagram had better read it itself: the way from the port's thread to another
+  // Who waits for a datagram had better read it himself: the way from the port's thread to another
   // one is most of a short wait.
 
-  /// True: until it is given back the caller reads, and nobody else. `epoll`, the caller's, becomes
-  /// readable when there is something. False: not now, or never.
+  /// True: the caller reads, and nobody else, until it is given back or the port takes it back from
+  /// one who does not read. `epoll`, the caller's, is readable while something waits.
   [[nodiscard]] virtual bool lend(int /*epoll*/) { return false; }
-  /// Delivers some of what has come, on this thread. Gives back.
-  virtual void read_lent(int /*epoll*/) {}
+  /// Delivers some of what has come, on this thread. False: it is not the caller's any more.
+  [[nodiscard]] virtual bool read_lent(int /*epoll*/) { return false; }
+  /// Nothing is delivered on this thread after it.
   virtual void give_back(int /*epoll*/) {}
 };
 

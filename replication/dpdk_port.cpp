@@ -1,5 +1,6 @@
 #include "replication/dpdk_port.hpp"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -84,25 +85,27 @@ class DpdkPort : public DatagramPort {
   void stop() override;
   [[nodiscard]] DatagramCounters counters() const override;
   [[nodiscard]] bool lend(int epoll) override;
-  void read_lent(int epoll) override;
+  [[nodiscard]] bool read_lent(int epoll) override;
   void give_back(int epoll) override;
 
  private:
   enum class Read : std::uint8_t { something, nothing, lent };
+  static constexpr int nobody = -1;
 
   // Of the reader, who holds `reading_`.
   [[nodiscard]] bool receive(DatagramEvents& events);
-  void take_back(int epoll);
+  void take_back();
 
   // On the thread.
   void run(DatagramEvents& events);
   void settle_in() const;
   [[nodiscard]] Read read(DatagramEvents& events);
   void deliver(dpdk::Packet packet, DatagramEvents& events);
-  void sleep(DatagramEvents& events);
-  [[nodiscard]] int longest_sleep() const;
+  void sleep(DatagramEvents& events, bool lent);
+  [[nodiscard]] int longest_sleep(bool lent) const;
   void look_at_carrier(DatagramEvents& events);
   void push_stuck();
+  void look_after_lent();
 
   const std::unique_ptr<dpdk::Device> device_;
   const DpdkIdle idle_;
@@ -114,7 +117,7 @@ class DpdkPort : public DatagramPort {
   bool carries_{true};
   std::mutex reading_;
   DatagramEvents* events_{};  ///< while started
-  bool lent_{};
+  int lent_to_{nobody};       ///< whose epoll
   std::thread thread_;
 };
 
@@ -164,6 +167,7 @@ void DpdkPort::stop() {
   ::eventfd_write(wake_.get(), 1);
   thread_.join();
   const std::lock_guard lock{reading_};
+  if (lent_to_ != nobody) take_back();
   events_ = nullptr;
 }
 
@@ -190,11 +194,11 @@ void DpdkPort::run(DatagramEvents& events) {
       look_at_carrier(events);
       push_stuck();
     }
-    const bool spins = got == Read::nothing && time - worked < limits::device_spin;
-    if (idle_ == DpdkIdle::poll || spins) {
+    const bool lent = got == Read::lent;
+    if (idle_ == DpdkIdle::poll || (!lent && time - worked < limits::device_spin)) {
       __builtin_ia32_pause();
     } else {
-      sleep(events);
+      sleep(events, lent);
     }
   }
 }
@@ -213,37 +217,47 @@ void DpdkPort::settle_in() const {
 
 DpdkPort::Read DpdkPort::read(DatagramEvents& events) {
   const std::lock_guard lock{reading_};
-  if (lent_) return Read::lent;
+  if (lent_to_ != nobody) return Read::lent;
   return receive(events) ? Read::something : Read::nothing;
 }
 
 bool DpdkPort::lend(int epoll) {
   if (idle_ == DpdkIdle::poll || !device_->tells_by_itself()) return false;
   const std::unique_lock lock{reading_, std::try_to_lock};
-  if (!lock || lent_ || events_ == nullptr || !device_->has_room()) return false;
+  if (!lock || lent_to_ != nobody || events_ == nullptr || !device_->has_room()) return false;
   if (!watch(epoll, device_->fd())) return false;
   unwatch(epoll_.get(), device_->fd());
-  lent_ = true;
+  lent_to_ = epoll;
   return true;
 }
 
-void DpdkPort::read_lent(int epoll) {
+bool DpdkPort::read_lent(int epoll) {
   const std::lock_guard lock{reading_};
-  if (events_ != nullptr && !receive(*events_)) static_cast<void>(device_->settle());
-  take_back(epoll);
+  if (lent_to_ != epoll) return false;
+  if (receive(*events_)) return true;
+  // One who cannot receive would be woken all the time.
+  if (device_->has_room() && device_->settle() == dpdk::Device::Settled::quiet) return true;
+  take_back();
+  return false;
 }
 
 void DpdkPort::give_back(int epoll) {
   const std::lock_guard lock{reading_};
-  take_back(epoll);
+  if (lent_to_ == epoll) take_back();
 }
 
-void DpdkPort::take_back(int epoll) {
-  UNDERSTUDY_ASSERT(lent_, "who gives back has it");
-  lent_ = false;
-  unwatch(epoll, device_->fd());
+void DpdkPort::take_back() {
+  unwatch(std::exchange(lent_to_, nobody), device_->fd());
   const bool watched = watch(epoll_.get(), device_->fd()).has_value();
   UNDERSTUDY_ASSERT(watched, "it was watched before");
+}
+
+/// Whoever has it may be busy, or gone.
+void DpdkPort::look_after_lent() {
+  const std::lock_guard lock{reading_};
+  if (lent_to_ == nobody) return;
+  pollfd waiting{device_->fd(), POLLIN, 0};
+  if (::poll(&waiting, 1, 0) != 0) take_back();
 }
 
 /// Whether there was something.
@@ -267,17 +281,17 @@ void DpdkPort::deliver(dpdk::Packet packet, DatagramEvents& events) {
   events.on_datagram(from, std::make_unique<DpdkDatagram>(std::move(packet), size));
 }
 
-void DpdkPort::sleep(DatagramEvents& events) {
-  if (!device_->has_room()) {
+void DpdkPort::sleep(DatagramEvents& events, bool lent) {
+  if (!lent && !device_->has_room()) {
     // Datagrams wait in the ring, which would keep us awake, until the receiver gives some back.
     std::this_thread::sleep_for(limits::device_poll);
     return;
   }
-  const bool look = device_->settle() == dpdk::Device::Settled::look_again;
+  const bool look = !lent && device_->settle() == dpdk::Device::Settled::look_again;
   if (look && read(events) == Read::something) return;
   std::array<epoll_event, 3> happened{};
   const int count = ::epoll_wait(epoll_.get(), happened.data(), static_cast<int>(happened.size()),
-                                 longest_sleep());
+                                 longest_sleep(lent));
   bool carrier = count <= 0 && device_->carrier_fd() < 0;
   for (int i = 0; i < count; ++i) {
     const auto& event = happened.at(static_cast<std::size_t>(i));
@@ -292,12 +306,14 @@ void DpdkPort::sleep(DatagramEvents& events) {
     look_at_carrier(events);
   }
   push_stuck();
+  if (lent && count == 0) look_after_lent();
 }
 
-int DpdkPort::longest_sleep() const {
+int DpdkPort::longest_sleep(bool lent) const {
   if (stuck_) return static_cast<int>(milliseconds{limits::device_kick}.count());
-  if (device_->carrier_fd() < 0)
+  if (lent || device_->carrier_fd() < 0) {
     return static_cast<int>(milliseconds{limits::carrier_poll}.count());
+  }
   return -1;
 }
 
