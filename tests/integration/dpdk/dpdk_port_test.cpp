@@ -1,6 +1,8 @@
 // Ports over AF_PACKET, DPDK's way to any Linux interface.
 #include "replication/dpdk_port.hpp"
 
+#include <sys/epoll.h>
+
 #include <atomic>
 
 #include "config/limits.hpp"
@@ -102,6 +104,50 @@ TEST_CASE("an idle port costs nothing and wakes up at once") {
                << " us, p90 " << in_us(waits[270]) << " us");
   CHECK(load <= 0.02);
   CHECK(in_us(waits[150]) <= 100);
+}
+
+TEST_CASE(
+    "who waits for a datagram can read it, and the port takes itself back from who does not") {
+  Pair pair{1500};
+  const UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  const UniqueFd another{::epoll_create1(EPOLL_CLOEXEC)};
+  const auto rings = [&] {
+    epoll_event event{};
+    return ::epoll_wait(epoll.get(), &event, 1, 5000) == 1;
+  };
+  // Its own thread may be looking just now, and is asked again.
+  const auto borrow = [&] {
+    const auto give_up = now() + 5s;
+    while (!pair.b->lend(epoll.get())) REQUIRE(now() < give_up);
+  };
+  borrow();
+  CHECK_FALSE(pair.b->lend(another.get()));
+  for (std::size_t seed = 1; seed <= 3; ++seed) {
+    send(*pair.a, pair.b->address(), 500, seed);
+    REQUIRE(rings());
+    REQUIRE(pair.b->read_lent(epoll.get()));
+    const auto one = pair.at_b.next();
+    CHECK(filled(one.datagram->bytes(), seed));
+    CHECK(one.thread == std::this_thread::get_id());
+  }
+  pair.b->give_back(epoll.get());
+  CHECK_FALSE(pair.b->read_lent(epoll.get()));
+  send(*pair.a, pair.b->address(), 500, 4);
+  CHECK(pair.at_b.next().thread != std::this_thread::get_id());
+
+  borrow();
+  send(*pair.a, pair.b->address(), 500, 5);
+  CHECK(pair.at_b.next().thread != std::this_thread::get_id());
+  CHECK_FALSE(pair.b->read_lent(epoll.get()));
+  pair.b->give_back(epoll.get());  // which it is already
+
+  borrow();
+  CHECK(load_over(500ms) < 0.2);
+  pair.networks.b.run("ip link set repl0 down");
+  CHECK(pair.at_b.wait_carrier(false));
+  CHECK(rings());  // the socket tells of it, too, until somebody listens
+  static_cast<void>(pair.b->read_lent(epoll.get()));
+  CHECK(load_over(500ms) < 0.2);
 }
 
 TEST_CASE("a port that polls has a processor of its own") {

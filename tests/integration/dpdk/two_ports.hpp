@@ -33,12 +33,13 @@ class Inbox : public DatagramEvents {
     HostAddress from;
     DatagramPointer datagram;
     TimePoint when;
+    std::thread::id thread;
   };
 
   void on_datagram(const HostAddress& from, DatagramPointer datagram) override {
     const auto when = now();
     const std::lock_guard lock{mutex_};
-    arrived_.push_back({from, std::move(datagram), when});
+    arrived_.push_back({from, std::move(datagram), when, std::this_thread::get_id()});
     ++count_;
     changed_.notify_all();
   }
