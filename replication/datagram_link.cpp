@@ -9,6 +9,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include "config/unique_fd.hpp"
+
 namespace understudy::replication {
 namespace {
 
@@ -214,8 +216,10 @@ void DatagramLink::settle_turn() {
 }
 
 void DatagramLink::open_bell() {
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
-  if (epoll >= 0) bell_.assign(epoll);
+  UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  boost::system::error_code refused;
+  if (epoll) bell_.assign(epoll.get(), refused);
+  if (bell_.is_open()) static_cast<void>(epoll.release());
 }
 
 void DatagramLink::listen() {

@@ -102,7 +102,7 @@ class DpdkPort : public DatagramPort {
   [[nodiscard]] Read read(DatagramEvents& events);
   void deliver(dpdk::Packet packet, DatagramEvents& events);
   void sleep(DatagramEvents& events, bool lent);
-  [[nodiscard]] int longest_sleep(bool lent) const;
+  [[nodiscard]] int longest_sleep() const;
   void look_at_carrier(DatagramEvents& events);
   void push_stuck();
   void look_after_lent();
@@ -115,6 +115,7 @@ class DpdkPort : public DatagramPort {
   std::atomic<bool> stopping_{};
   std::atomic<bool> stuck_{};
   bool carries_{true};
+  std::atomic<bool> wanted_{};  ///< somebody waits for `reading_`
   std::mutex reading_;
   DatagramEvents* events_{};  ///< while started
   int lent_to_{nobody};       ///< whose epoll
@@ -195,7 +196,8 @@ void DpdkPort::run(DatagramEvents& events) {
       push_stuck();
     }
     const bool lent = got == Read::lent;
-    if (idle_ == DpdkIdle::poll || (!lent && time - worked < limits::device_spin)) {
+    const bool spins = !lent && !wanted_ && time - worked < limits::device_spin;
+    if (idle_ == DpdkIdle::poll || spins) {
       __builtin_ia32_pause();
     } else {
       sleep(events, lent);
@@ -223,8 +225,10 @@ DpdkPort::Read DpdkPort::read(DatagramEvents& events) {
 
 bool DpdkPort::lend(int epoll) {
   if (idle_ == DpdkIdle::poll || !device_->tells_by_itself()) return false;
-  const std::unique_lock lock{reading_, std::try_to_lock};
-  if (!lock || lent_to_ != nobody || events_ == nullptr || !device_->has_room()) return false;
+  wanted_ = true;
+  const std::lock_guard lock{reading_};
+  wanted_ = false;
+  if (lent_to_ != nobody || events_ == nullptr || !device_->has_room()) return false;
   if (!watch(epoll, device_->fd())) return false;
   unwatch(epoll_.get(), device_->fd());
   lent_to_ = epoll;
@@ -291,7 +295,7 @@ void DpdkPort::sleep(DatagramEvents& events, bool lent) {
   if (look && read(events) == Read::something) return;
   std::array<epoll_event, 3> happened{};
   const int count = ::epoll_wait(epoll_.get(), happened.data(), static_cast<int>(happened.size()),
-                                 longest_sleep(lent));
+                                 longest_sleep());
   bool carrier = count <= 0 && device_->carrier_fd() < 0;
   for (int i = 0; i < count; ++i) {
     const auto& event = happened.at(static_cast<std::size_t>(i));
@@ -306,15 +310,13 @@ void DpdkPort::sleep(DatagramEvents& events, bool lent) {
     look_at_carrier(events);
   }
   push_stuck();
-  if (lent && count == 0) look_after_lent();
+  if (count == 0) look_after_lent();
 }
 
-int DpdkPort::longest_sleep(bool lent) const {
+int DpdkPort::longest_sleep() const {
   if (stuck_) return static_cast<int>(milliseconds{limits::device_kick}.count());
-  if (lent || device_->carrier_fd() < 0) {
-    return static_cast<int>(milliseconds{limits::carrier_poll}.count());
-  }
-  return -1;
+  // For the carrier of a device that does not tell of it, and for whoever the port is lent to.
+  return static_cast<int>(milliseconds{limits::carrier_poll}.count());
 }
 
 void DpdkPort::look_at_carrier(DatagramEvents& events) {
