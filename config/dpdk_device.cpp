@@ -2,9 +2,11 @@
 
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/if_xdp.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -13,13 +15,17 @@
 #include <filesystem>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
 #include "config/assert.hpp"
+#include "config/clock.hpp"
+#include "config/dpdk_pool.hpp"
 #include "config/dpdk_runtime.hpp"
 #include "config/limits.hpp"
 #include "config/link_watch.hpp"
@@ -35,6 +41,13 @@ std::size_t devices_made = 0;
 
 constexpr auto any_socket = static_cast<unsigned>(SOCKET_ID_ANY);
 constexpr std::uint16_t descriptors = 512;  // of a NIC; a driver for a Linux interface has its own
+
+constexpr std::string_view xdp_driver = "net_af_xdp";
+/// The kernel keeps it free before a frame that it puts into memory of AF_XDP.
+constexpr std::size_t xdp_headroom = 256;
+/// That memory is ours, and each packet of it must fit a page.
+constexpr std::size_t xdp_room =
+    4096 - RTE_CACHE_LINE_SIZE - sizeof(rte_mbuf) - RTE_PKTMBUF_HEADROOM;
 
 std::string reason(int code) {
   return ::rte_strerror(code < 0 ? -code : rte_errno);
@@ -57,17 +70,25 @@ std::set<int> open_descriptors() {
   return found;
 }
 
-bool is_packet_socket(int fd, unsigned interface) {
+/// By which a driver hears of that interface. One of AF_XDP does not tell whose it is.
+bool is_driver_socket(int fd, unsigned interface) {
   int domain{};
   socklen_t size = sizeof domain;
-  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_PACKET) {
-    return false;
-  }
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0) return false;
+  if (domain == AF_XDP) return true;
+  if (domain != AF_PACKET) return false;
   sockaddr_ll bound{};
   size = sizeof bound;
   // SAFETY: getsockname fills a sockaddr_ll through the general type.
   return ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 &&
          bound.sll_ifindex == static_cast<int>(interface);
+}
+
+/// Which file a descriptor stands for: other threads may get its number after a close.
+std::optional<ino_t> file_of(int fd) {
+  struct stat known {};
+  if (fd < 0 || ::fstat(fd, &known) != 0) return std::nullopt;
+  return known.st_ino;
 }
 
 /// The kernel then copies no other frames, and wakes nobody for them.
@@ -83,15 +104,12 @@ Result<> admit_only(int fd, std::uint16_t ether_type) {
   return {};
 }
 
-/// Free of locks: who was interrupted while it takes a packet keeps nobody else waiting, whatever
-/// their priorities. A pool's own ring would let a real-time thread spin.
-Result<rte_mempool*> make_pool(const std::string& name, std::size_t packets, std::size_t room) {
-  auto* pool = ::rte_pktmbuf_pool_create_by_ops(
-      name.c_str(), static_cast<unsigned>(packets), 0, 0,
-      static_cast<std::uint16_t>(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY, "lf_stack");
-  if (pool != nullptr) return pool;
-  return fail(ErrorKind::limit, "no memory for {} packets of {} bytes ({}); raise dpdk.memory_mib",
-              packets, room, ::rte_strerror(rte_errno));
+/// Whether DPDK knows what to do with a virtual device of this name.
+bool has_driver(const std::string& name) {
+  rte_devargs parsed{};
+  const bool known = ::rte_devargs_parse(&parsed, name.c_str()) == 0;
+  std::free(parsed.data);  // NOLINT(cppcoreguidelines-no-malloc): DPDK made it so
+  return known;
 }
 
 }  // namespace
@@ -102,7 +120,9 @@ std::span<std::byte> Packet::bytes() const {
 }
 
 void Packet::reset() {
-  if (mbuf_ != nullptr) rte_pktmbuf_free(std::exchange(mbuf_, nullptr));
+  if (mbuf_ == nullptr) return;
+  mbuf_->port = RTE_MBUF_PORT_INVALID;
+  rte_pktmbuf_free(std::exchange(mbuf_, nullptr));
 }
 
 /// What DPDK and the kernel hold for the device.
@@ -113,9 +133,11 @@ struct Device::Parts {
   ~Parts();
 
   std::string bus;
-  std::string name;       ///< DPDK's; empty: not attached
+  std::string name;  ///< DPDK's; empty: not attached
+  std::string interface_name;
   unsigned interface {};  ///< of Linux; 0: not one
   bool started{};
+  bool xdp{};  ///< by AF_XDP's driver: the kernel puts frames into the receive pool itself
   std::uint16_t port{};
   rte_mempool* receive_pool{};
   rte_mempool* send_pool{};
@@ -138,41 +160,68 @@ struct Device::Parts {
 
 Device::Parts::~Parts() {
   const std::lock_guard lock{devices_mutex};
+  const auto file = file_of(socket);
   if (started) ::rte_eth_dev_stop(port);
   if (!name.empty()) {
     ::rte_eth_dev_close(port);
     ::rte_eal_hotplug_remove(bus.c_str(), name.c_str());
   }
+  // AF_XDP's driver leaves it open, and with it the pool's memory in use.
+  if (xdp && file && file_of(socket) == file) ::close(socket);
   for (auto* pool : {receive_pool, send_pool}) {
     if (pool == nullptr) continue;
-    const bool whole = rte_mempool_full(pool) == 1;
+    // Other drivers than that of AF_PACKET forget what lies in their queues when they close.
+    const bool whole = rte_mempool_full(pool) == 1 || (!ring && all_came_back(pool));
     UNDERSTUDY_ASSERT(whole || !ring, "packets come back before their device goes");
-    if (whole) ::rte_mempool_free(pool);  // a NIC's driver may have lost some
+    if (whole) ::rte_mempool_free(pool);
   }
 }
 
 Result<std::unique_ptr<Device>> Device::open(const DeviceOptions& options) {
   UNDERSTUDY_TRY(const auto spec, parse_device(options.spec));
-  const auto* interface = std::get_if<LinuxInterface>(&spec);
-  if (interface != nullptr && ::if_nametoindex(interface->name.c_str()) == 0) {
+  const auto interface = interface_of(spec);
+  if (interface && ::if_nametoindex(interface->c_str()) == 0) {
     return fail(ErrorKind::unavailable,
                 "interface {} does not exist on this host; create it or correct the configuration",
-                interface->name);
+                *interface);
   }
   UNDERSTUDY_CHECK(start_runtime());
-  std::unique_ptr<Device> device{new Device};
-  device->parts_ = std::make_unique<Parts>();
-  auto ready = device->attach(spec, options);
-  if (ready) ready = device->bring_up(options);
-  if (ready) ready = device->find_fd(options);
-  if (!ready) return fail(ready.error().within(fmt::format("DPDK device {}", options.spec)));
-  return device;
+  const auto give_up = now() + limits::stale_interface;
+  while (true) {
+    std::unique_ptr<Device> device{new Device};
+    device->parts_ = std::make_unique<Parts>();
+    auto ready = device->make(spec, options);
+    if (ready) ready = device->find_fd(options);
+    if (ready) return device;
+    // The kernel takes a moment to give up an interface for which it had a socket of AF_XDP.
+    if (!device->parts_->xdp || now() > give_up) {
+      return fail(ready.error().within(fmt::format("DPDK device {}", options.spec)));
+    }
+    std::this_thread::sleep_for(limits::stale_interface / 100);
+  }
 }
 
 Device::~Device() = default;
 
-Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
+Result<> Device::make(const DeviceSpec& spec, const DeviceOptions& options) {
   const std::lock_guard lock{devices_mutex};
+  const auto before = open_descriptors();
+  if (const auto interface = interface_of(spec)) {
+    parts_->interface_name = *interface;
+    parts_->interface = ::if_nametoindex(interface->c_str());
+    UNDERSTUDY_TRY(parts_->watch, LinkWatch::open(*interface));
+  }
+  UNDERSTUDY_CHECK(attach(spec, options));
+  auto up = bring_up(options);
+  for (const int fd : open_descriptors()) {
+    if (!before.contains(fd) && parts_->interface != 0 && is_driver_socket(fd, parts_->interface)) {
+      parts_->socket = fd;
+    }
+  }
+  return up;
+}
+
+Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
   auto& parts = *parts_;
   std::string name;
   std::string arguments;
@@ -180,21 +229,24 @@ Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
   if (const auto* linux_interface = std::get_if<LinuxInterface>(&spec)) {
     const auto& ring =
         parts.ring.emplace(packet_ring(mtu_of(linux_interface->name), options.ring_bytes));
-    parts.interface = ::if_nametoindex(linux_interface->name.c_str());
     name = fmt::format("net_af_packet{}", devices_made++);
     arguments = fmt::format("iface={},blocksz={},framesz={},framecnt={},qpairs=1",
                             linux_interface->name, ring.block_bytes, ring.slot_bytes, ring.slots);
-    UNDERSTUDY_TRY(parts.watch, LinkWatch::open(linux_interface->name));
   } else if (const auto* virtual_device = std::get_if<VirtualDevice>(&spec)) {
     name = fmt::format("{}{}", virtual_device->driver, devices_made++);
     arguments = virtual_device->arguments;
+    parts.xdp = virtual_device->driver == xdp_driver;
   } else {
     parts.bus = "pci";
     name = std::get<PciDevice>(spec).address;
   }
 
-  const auto before = open_descriptors();
   const Listening ears;
+  if (parts.bus == "vdev" && !has_driver(name)) {
+    return fail(ErrorKind::unavailable,
+                "DPDK has no such driver here ({}); install the package that contains it",
+                ears.heard());
+  }
   if (::rte_eal_hotplug_add(parts.bus.c_str(), name.c_str(), arguments.c_str()) != 0) {
     return fail(ErrorKind::unavailable, "DPDK cannot open it ({}); {}", ears.heard(),
                 parts.bus == "pci" ? "is it bound to vfio-pci, and is there a driver for it?"
@@ -204,23 +256,15 @@ Result<> Device::attach(const DeviceSpec& spec, const DeviceOptions& options) {
   if (::rte_eth_dev_get_port_by_name(name.c_str(), &parts.port) != 0) {
     return fail(ErrorKind::unavailable, "it is not an Ethernet device");
   }
-  for (const int fd : open_descriptors()) {
-    if (!before.contains(fd) && parts.interface != 0 && is_packet_socket(fd, parts.interface)) {
-      parts.socket = fd;
-    }
-  }
   return {};
 }
 
 Result<> Device::bring_up(const DeviceOptions& options) {
-  const std::lock_guard lock{devices_mutex};
   auto& parts = *parts_;
   rte_eth_dev_info info{};
   if (const int code = ::rte_eth_dev_info_get(parts.port, &info); code != 0) {
     return fail(ErrorKind::io, "asking what it can: {}", reason(code));
   }
-  std::uint16_t mtu{};
-  ::rte_eth_dev_get_mtu(parts.port, &mtu);
   rte_eth_conf configuration{};
   std::uint16_t receive_queue = descriptors;
   std::uint16_t send_queue = descriptors;
@@ -228,28 +272,37 @@ Result<> Device::bring_up(const DeviceOptions& options) {
   if (parts.ring) {
     // The driver reports an MTU that is not the interface's, and must not be given one.
     const auto limit = parts.ring->frame_bytes() - vlan_tag_bytes;
-    char name[IF_NAMESIZE]{};
-    ::if_indextoname(parts.interface, name);
-    frame_bytes_ = std::min(limit, mtu_of(name) + ethernet_header_bytes);
+    frame_bytes_ = std::min(limit, mtu_of(parts.interface_name) + ethernet_header_bytes);
     receive_slots_ = parts.ring->slots;
     parts.room = parts.ring->slot_bytes;
   } else {
-    mtu = static_cast<std::uint16_t>(std::min<std::size_t>(options.mtu, info.max_mtu));
-    if (parts.bus == "pci") configuration.rxmode.mtu = mtu;
+    auto mtu = parts.interface != 0 ? mtu_of(parts.interface_name) : options.mtu;
+    mtu = std::min<std::size_t>(mtu, info.max_mtu);
+    if (parts.bus == "pci") configuration.rxmode.mtu = static_cast<std::uint32_t>(mtu);
     configuration.intr_conf.rxq = 1;
+    // Its driver gives the kernel so many packets whatever it is asked for.
+    if (parts.xdp) receive_queue = std::max(descriptors, info.default_rxportconf.ring_size);
     ::rte_eth_dev_adjust_nb_rx_tx_desc(parts.port, &receive_queue, &send_queue);
-    frame_bytes_ = mtu + ethernet_header_bytes;
-    receive_slots_ = receive_queue;
     kept = receive_queue;
-    parts.room = std::max<std::size_t>(frame_bytes_ + 2 * vlan_tag_bytes, 2048);
+    frame_bytes_ = mtu + ethernet_header_bytes;
+    parts.room = frame_bytes_ + 2 * vlan_tag_bytes;
+    if (parts.xdp) {
+      frame_bytes_ = std::min(frame_bytes_, xdp_room - xdp_headroom - 2 * vlan_tag_bytes);
+      parts.room = frame_bytes_ + 2 * vlan_tag_bytes + xdp_headroom;
+      kept += send_queue;  // what is sent is copied to packets of the same pool
+    }
+    receive_slots_ = receive_queue;
+    parts.room = std::max<std::size_t>(parts.room, 2048);
   }
   const auto packets =
       std::clamp(options.packet_bytes / parts.room, 2 * burst, limits::device_packets);
-  UNDERSTUDY_TRY(parts.receive_pool,
-                 make_pool(fmt::format("{}_rx", parts.name), packets + burst + kept, parts.room));
-  UNDERSTUDY_TRY(parts.send_pool,
-                 make_pool(fmt::format("{}_tx", parts.name),
-                           packets / 2 + (kept != 0 ? send_queue : 0), parts.room));
+  const auto layout = parts.xdp ? PoolLayout::one_piece : PoolLayout::usual;
+  UNDERSTUDY_TRY(parts.receive_pool, make_pool(fmt::format("{}_rx", parts.name),
+                                               packets + burst + kept, parts.room, layout));
+  UNDERSTUDY_TRY(parts.send_pool, make_pool(fmt::format("{}_tx", parts.name),
+                                            packets / 2 + (kept != 0 ? send_queue : 0), parts.room,
+                                            PoolLayout::usual));
+  const Listening ears;
   int code = ::rte_eth_dev_configure(parts.port, 1, 1, &configuration);
   if (code == 0) {
     code = ::rte_eth_rx_queue_setup(parts.port, 0, receive_queue, any_socket, nullptr,
@@ -259,7 +312,7 @@ Result<> Device::bring_up(const DeviceOptions& options) {
     code = ::rte_eth_tx_queue_setup(parts.port, 0, send_queue, any_socket, nullptr);
   }
   if (code == 0) code = ::rte_eth_dev_start(parts.port);
-  if (code != 0) return fail(ErrorKind::io, "setting it up: {}", reason(code));
+  if (code != 0) return fail(ErrorKind::io, "setting it up: {} ({})", reason(code), ears.heard());
   parts.started = true;
   if (options.promiscuous && !parts.ring) ::rte_eth_promiscuous_enable(parts.port);
   rte_ether_addr address{};
@@ -277,7 +330,8 @@ Result<> Device::find_fd(const DeviceOptions& options) {
     if (::setsockopt(parts.socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0) {
       return fail_errno("enlarging its socket's buffer");
     }
-    return options.ether_type ? admit_only(parts.socket, *options.ether_type) : Result<>{};
+    const bool filters = parts.ring && options.ether_type;
+    return filters ? admit_only(parts.socket, *options.ether_type) : Result<>{};
   }
   if (parts.ring) return fail(ErrorKind::io, "its driver's socket is not found");
   parts.interrupt = ::rte_eth_dev_rx_intr_ctl_q_get_fd(parts.port, 0);
@@ -332,6 +386,7 @@ std::size_t Device::receive(std::span<Packet> space) {
       parts.port, 0, mbufs.data(), static_cast<std::uint16_t>(std::min(space.size(), burst)));
   std::size_t kept = 0;
   for (std::size_t i = 0; i < got; ++i) {
+    mbufs.at(i)->port = parts.port;
     Packet packet{mbufs.at(i)};
     if (packet.mbuf_->nb_segs != 1 || packet.bytes().size() < ethernet_header_bytes) {
       ++parts.strange;
@@ -344,12 +399,18 @@ std::size_t Device::receive(std::span<Packet> space) {
 }
 
 bool Device::has_room() const {
-  return rte_mempool_empty(parts_->receive_pool) == 0;
+  // AF_XDP's driver gives out a burst when it has as many to put in its place, or nothing.
+  const auto needed = parts_->xdp ? burst : 1;
+  return rte_mempool_avail_count(parts_->receive_pool) >= needed;
 }
 
 int Device::fd() const {
   if (parts_->socket >= 0) return parts_->socket;
   return parts_->interrupt >= 0 ? parts_->interrupt : parts_->timer.get();
+}
+
+bool Device::tells_by_itself() const {
+  return parts_->socket >= 0;
 }
 
 Device::Settled Device::settle() {
@@ -389,7 +450,12 @@ void Device::settle_carrier() {
 DeviceCounters Device::counters() const {
   auto& parts = *parts_;
   const std::lock_guard lock{parts.missed_mutex};
-  if (parts.socket >= 0) {
+  if (parts.xdp && parts.socket >= 0) {
+    xdp_statistics statistics{};
+    socklen_t size = sizeof statistics;
+    ::getsockopt(parts.socket, SOL_XDP, XDP_STATISTICS, &statistics, &size);
+    parts.missed = statistics.rx_dropped + statistics.rx_ring_full;
+  } else if (parts.socket >= 0) {
     tpacket_stats since_last_time{};
     socklen_t size = sizeof since_last_time;
     ::getsockopt(parts.socket, SOL_PACKET, PACKET_STATISTICS, &since_last_time, &size);

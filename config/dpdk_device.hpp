@@ -109,6 +109,8 @@ class Device {
   [[nodiscard]] bool has_room() const;
   /// To be polled for reading, level-triggered.
   [[nodiscard]] int fd() const;
+  /// Whether that needs no `settle` to tell again.
+  [[nodiscard]] bool tells_by_itself() const;
   enum class Settled : std::uint8_t {
     quiet,       ///< `fd()` will tell
     look_again,  ///< too, but something may have come meanwhile
@@ -124,6 +126,7 @@ class Device {
  private:
   Device() = default;
   struct Parts;
+  [[nodiscard]] Result<> make(const DeviceSpec& spec, const DeviceOptions& options);
   [[nodiscard]] Result<> attach(const DeviceSpec& spec, const DeviceOptions& options);
   [[nodiscard]] Result<> bring_up(const DeviceOptions& options);
   [[nodiscard]] Result<> find_fd(const DeviceOptions& options);

@@ -53,6 +53,22 @@ Result<DeviceSpec> parse_device(std::string_view text) {
       text);
 }
 
+std::optional<std::string> interface_of(const DeviceSpec& spec) {
+  if (const auto* interface = std::get_if<LinuxInterface>(&spec)) return interface->name;
+  const auto* device = std::get_if<VirtualDevice>(&spec);
+  if (device == nullptr) return std::nullopt;
+  if (device->driver != "net_af_xdp" && device->driver != "net_af_packet") return std::nullopt;
+  constexpr std::string_view key = "iface=";
+  std::string_view rest{device->arguments};
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find(','), rest.size());
+    const auto argument = rest.substr(0, end);
+    if (argument.starts_with(key)) return std::string{argument.substr(key.size())};
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return std::nullopt;
+}
+
 std::size_t PacketRing::frame_bytes() const {
   return slot_bytes - slot_overhead;
 }

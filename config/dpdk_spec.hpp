@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -30,6 +31,9 @@ struct VirtualDevice {
 using DeviceSpec = std::variant<LinuxInterface, PciDevice, VirtualDevice>;
 
 [[nodiscard]] Result<DeviceSpec> parse_device(std::string_view text);
+
+/// The Linux interface that it is, or that a virtual device of AF_PACKET or AF_XDP drives.
+[[nodiscard]] std::optional<std::string> interface_of(const DeviceSpec& spec);
 
 /// A ring of an AF_PACKET socket, there is one each way. The driver counts slots from the start of
 /// the ring, so blocks must be whole slots and whole pages.

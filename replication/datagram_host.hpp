@@ -22,7 +22,7 @@
 
 namespace understudy::replication {
 
-/// Outlives all that it has made. Thread-safe; what comes is sorted on the port's thread.
+/// Outlives all that it has made. Thread-safe; what comes is sorted by whoever reads the port.
 class DatagramHost final : public Transport, private DatagramEvents {
  public:
   struct Plan {
@@ -65,7 +65,7 @@ class DatagramHost final : public Transport, private DatagramEvents {
     bool vouched;
     Invitations::Ticket ticket;
   };
-  /// Called on the port's thread; only hands over.
+  /// Called by whoever reads the port; only hands over.
   using Heard = std::function<void(const Answer&)>;
   struct Question {
     Heard heard;
@@ -96,7 +96,7 @@ class DatagramHost final : public Transport, private DatagramEvents {
   const Plan plan_;
   Invitations invitations_;
   ConnectionTable table_;
-  LineBudget gone_answers_{limits::gone_answers, limits::gone_period};  ///< of the port's thread
+  LineBudget gone_answers_{limits::gone_answers, limits::gone_period};  ///< of the port's reader
 
   mutable std::mutex mutex_;
   HostListener* listener_{};

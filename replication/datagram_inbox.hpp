@@ -1,4 +1,5 @@
-// Datagrams on their way from a port's thread to a link's. Bounded; wakes the link once per burst.
+// Datagrams on their way from whoever reads a port to a link's thread. Bounded; wakes the link once
+// per burst.
 #pragma once
 
 #include <deque>

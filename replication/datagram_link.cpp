@@ -1,11 +1,15 @@
 #include "replication/datagram_link.hpp"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/post.hpp>
+
+#include "config/unique_fd.hpp"
 
 namespace understudy::replication {
 namespace {
@@ -15,6 +19,12 @@ constexpr auto longest_wait = seconds{1};
 
 /// An owner that takes longer over a frame finds what came meanwhile taken in.
 constexpr auto long_delivery = milliseconds{50};
+
+/// What an owner only puts aside. With others he may be busy for a while.
+bool brief(FrameType type) {
+  return type == FrameType::pages || type == FrameType::sync_pages || type == FrameType::disk ||
+         type == FrameType::ack;
+}
 
 }  // namespace
 
@@ -78,6 +88,7 @@ std::shared_ptr<DatagramLink> DatagramLink::start(asio::io_context& io, LinkEven
       if (const auto self = weak.lock()) self->turn();
     });
   });
+  link->open_bell();
   link->turn_soon();
   link->arm();
   return link;
@@ -88,6 +99,7 @@ DatagramLink::DatagramLink(asio::io_context& io, LinkEvents& events, DatagramPor
                            std::unique_ptr<ConnectionPlace> place)
     : io_{io},
       timer_{io},
+      bell_{io},
       events_{events},
       port_{port},
       machine_{std::move(machine)},
@@ -105,6 +117,11 @@ bool DatagramLink::send(std::span<const std::byte> frame) {
   if (!accepts()) {
     refused_ = true;
     return false;
+  }
+  if (lent_) {
+    // There are more where this one comes from; others wait for theirs meanwhile.
+    stop_listening();
+    turn_soon();  // and listens again
   }
   machine_->send(frame);
   sent();
@@ -128,6 +145,7 @@ void DatagramLink::sent() {
 
 /// Acks must be heard, and given, also while the owner is busy with a frame.
 void DatagramLink::absorb() {
+  read();
   while (auto datagram = place_->inbox().take()) {
     const auto nothing = machine_->on_datagram(std::move(datagram), nullptr, now());
     if (nothing) continue;
@@ -153,8 +171,12 @@ void DatagramLink::turn() {
     deliver_held();
   }
   for (std::size_t i = 0; i < limits::inbox_batch && !closed_ && !broken_; ++i) {
+    read();  // each time, for others wait for what comes
     auto datagram = place_->inbox().take();
-    if (!datagram) return settle_turn();
+    if (!datagram) {
+      settle_turn();
+      return listen();
+    }
     deliver(machine_->on_datagram(std::move(datagram), &owner(), now()));
     if (!closed_ && !broken_) deliver_held();
   }
@@ -165,6 +187,7 @@ void DatagramLink::turn() {
 void DatagramLink::deliver(Result<std::optional<Frame>> frame) {
   if (!frame && !closed_) broken_ = frame.error();
   if (!frame || !*frame || closed_ || finishing_) return;
+  if (!brief((*frame)->header.type)) stop_listening();
   delivering_ = now();
   events_.on_frame((*frame)->header, (*frame)->payload);
   const auto began = *std::exchange(delivering_, std::nullopt);
@@ -192,6 +215,37 @@ void DatagramLink::settle_turn() {
   if (!closed_) arm();
 }
 
+void DatagramLink::open_bell() {
+  UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  boost::system::error_code refused;
+  if (epoll) bell_.assign(epoll.get(), refused);
+  if (bell_.is_open()) static_cast<void>(epoll.release());
+}
+
+void DatagramLink::listen() {
+  if (closed_ || broken_ || finishing_ || !bell_.is_open()) return;
+  if (!lent_) lent_ = port_.lend(bell_.native_handle());
+  if (!lent_ || std::exchange(bell_awaited_, true)) return;
+  bell_.async_wait(asio::posix::stream_descriptor::wait_read,
+                   [self = shared_from_this()](const boost::system::error_code& cancelled) {
+                     self->bell_awaited_ = false;
+                     if (!cancelled) self->on_bell();
+                   });
+}
+
+/// It may have rung before the port was given back.
+void DatagramLink::on_bell() {
+  if (lent_) turn();
+}
+
+void DatagramLink::read() {
+  if (lent_) lent_ = port_.read_lent(bell_.native_handle());
+}
+
+void DatagramLink::stop_listening() {
+  if (std::exchange(lent_, false)) port_.give_back(bell_.native_handle());
+}
+
 /// A wait that turns out too early costs a look; setting it anew for each packet would cost more.
 void DatagramLink::arm() {
   if (closed_) return;
@@ -217,6 +271,7 @@ void DatagramLink::on_timer() {
 
 void DatagramLink::finish() {
   if (closed_ || finishing_ || broken_) return;
+  stop_listening();
   finishing_ = now();
   discard_ = std::make_unique<Discard>();
   machine_->end();
@@ -231,6 +286,8 @@ void DatagramLink::close() {
 
 void DatagramLink::leave() {
   timer_.cancel();
+  stop_listening();
+  bell_.close();
   place_->inbox().detach();
   if (machine_) place_->set_farewell(machine_->close());
   place_.reset();
@@ -241,6 +298,8 @@ std::unique_ptr<Connection> DatagramLink::release() {
   static_cast<void>(counters());
   closed_ = true;
   timer_.cancel();
+  stop_listening();
+  bell_.close();
   place_->inbox().detach();
   place_->settle();
   return std::make_unique<DatagramConnection>(port_, std::move(machine_), std::move(place_));

@@ -1,15 +1,18 @@
 // A Link over datagrams: a DatagramMachine, its thread and its timer.
 //
-// Datagrams come from the port's thread through an inbox, in bursts; frames leave inside `send`.
-// A payload is copied once on each side: sealed from the frame into the device's memory, and opened
-// from there to the place that the owner gives. One that comes before its turn is opened where it
-// lies and copied when its turn comes.
+// Datagrams come from the port's reader through an inbox, in bursts; frames leave inside `send`.
+// While there is nothing to do the link asks to be the reader: a datagram then wakes its thread at
+// once. It gives that back before it or its owner works for long. A payload is copied once on each
+// side: sealed from the frame into the device's memory, and opened from there to the place that the
+// owner gives. One that comes before its turn is opened where it lies and copied when its turn
+// comes.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "replication/connection.hpp"
@@ -78,6 +81,11 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
   void deliver_held();
   void absorb();
   void settle_turn();
+  void open_bell();
+  void listen();
+  void on_bell();
+  void read();
+  void stop_listening();
   void arm();
   void on_timer();
   void leave();
@@ -86,6 +94,9 @@ class DatagramLink final : public Link, public std::enable_shared_from_this<Data
   asio::io_context& io_;
   asio::steady_timer timer_;
   std::optional<TimePoint> armed_;
+  asio::posix::stream_descriptor bell_;  ///< an epoll, rung by the port while that is lent to us
+  bool lent_{};
+  bool bell_awaited_{};
   LinkEvents& events_;
   std::unique_ptr<Discard> discard_;  ///< while finishing
   DatagramPort& port_;

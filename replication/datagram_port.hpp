@@ -30,7 +30,7 @@ class DatagramBuffer {
 
 using DatagramPointer = std::unique_ptr<DatagramBuffer>;
 
-/// Called on the port's thread; must not block.
+/// Called by whoever reads, one thread at a time; must not block.
 class DatagramEvents {
  public:
   virtual ~DatagramEvents() = default;
@@ -67,6 +67,17 @@ class DatagramPort {
   virtual void stop() = 0;
 
   [[nodiscard]] virtual DatagramCounters counters() const = 0;
+
+  // Who waits for a datagram had better read it himself: the way from the port's thread to another
+  // one is most of a short wait.
+
+  /// True: the caller reads, and nobody else, until it is given back or the port takes it back from
+  /// one who does not read. `epoll`, the caller's, is readable while something waits.
+  [[nodiscard]] virtual bool lend(int /*epoll*/) { return false; }
+  /// Delivers some of what has come, on this thread. False: it is not the caller's any more.
+  [[nodiscard]] virtual bool read_lent(int /*epoll*/) { return false; }
+  /// Nothing is delivered on this thread after it.
+  virtual void give_back(int /*epoll*/) {}
 };
 
 }  // namespace understudy::replication

@@ -1,11 +1,13 @@
 #include "replication/dpdk_port.hpp"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "config/assert.hpp"
@@ -32,6 +34,18 @@ void put(std::span<std::byte> at, std::size_t value) {
 
 std::size_t get(std::span<const std::byte> at) {
   return std::to_integer<std::size_t>(at[0]) << 8U | std::to_integer<std::size_t>(at[1]);
+}
+
+Result<> watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno("epoll_ctl");
+  return {};
+}
+
+void unwatch(int epoll, int fd) {
+  ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr);
 }
 
 class DpdkDatagram : public DatagramBuffer {
@@ -70,17 +84,28 @@ class DpdkPort : public DatagramPort {
   void start(DatagramEvents& events) override;
   void stop() override;
   [[nodiscard]] DatagramCounters counters() const override;
+  [[nodiscard]] bool lend(int epoll) override;
+  [[nodiscard]] bool read_lent(int epoll) override;
+  void give_back(int epoll) override;
 
  private:
+  enum class Read : std::uint8_t { something, nothing, lent };
+  static constexpr int nobody = -1;
+
+  // Of the reader, who holds `reading_`.
+  [[nodiscard]] bool receive(DatagramEvents& events);
+  void take_back();
+
   // On the thread.
   void run(DatagramEvents& events);
   void settle_in() const;
-  [[nodiscard]] bool receive(DatagramEvents& events);
+  [[nodiscard]] Read read(DatagramEvents& events);
   void deliver(dpdk::Packet packet, DatagramEvents& events);
-  void sleep(DatagramEvents& events);
+  void sleep(DatagramEvents& events, bool lent);
   [[nodiscard]] int longest_sleep() const;
   void look_at_carrier(DatagramEvents& events);
   void push_stuck();
+  void look_after_lent();
 
   const std::unique_ptr<dpdk::Device> device_;
   const DpdkIdle idle_;
@@ -90,6 +115,10 @@ class DpdkPort : public DatagramPort {
   std::atomic<bool> stopping_{};
   std::atomic<bool> stuck_{};
   bool carries_{true};
+  std::atomic<bool> wanted_{};  ///< somebody waits for `reading_`
+  std::mutex reading_;
+  DatagramEvents* events_{};  ///< while started
+  int lent_to_{nobody};       ///< whose epoll
   std::thread thread_;
 };
 
@@ -97,15 +126,10 @@ Result<> DpdkPort::prepare() {
   epoll_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
   wake_ = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!epoll_ || !wake_) return fail_errno("what the port's thread waits with");
-  for (const int fd : {device_->fd(), wake_.get(), device_->carrier_fd()}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    if (fd >= 0 && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-      return fail_errno("epoll_ctl");
-    }
+  for (const int fd : {wake_.get(), device_->carrier_fd()}) {
+    if (fd >= 0) UNDERSTUDY_CHECK(watch(epoll_.get(), fd));
   }
-  return {};
+  return watch(epoll_.get(), device_->fd());
 }
 
 DatagramPointer DpdkPort::allocate() {
@@ -131,6 +155,10 @@ void DpdkPort::send(const HostAddress& to, DatagramPointer datagram, std::size_t
 void DpdkPort::start(DatagramEvents& events) {
   UNDERSTUDY_ASSERT(!thread_.joinable(), "a port is started once");
   stopping_ = false;
+  {
+    const std::lock_guard lock{reading_};
+    events_ = &events;
+  }
   thread_ = std::thread{[this, &events] { run(events); }};
 }
 
@@ -139,6 +167,9 @@ void DpdkPort::stop() {
   stopping_ = true;
   ::eventfd_write(wake_.get(), 1);
   thread_.join();
+  const std::lock_guard lock{reading_};
+  if (lent_to_ != nobody) take_back();
+  events_ = nullptr;
 }
 
 DatagramCounters DpdkPort::counters() const {
@@ -152,21 +183,24 @@ void DpdkPort::run(DatagramEvents& events) {
   auto worked = now();
   auto looked = worked;
   while (!stopping_) {
-    if (receive(events)) {
-      worked = now();
+    const auto got = read(events);
+    const auto time = now();
+    if (got == Read::something) {
+      worked = time;
       continue;
     }
-    const auto time = now();
     if (idle_ == DpdkIdle::poll && time - looked > limits::carrier_poll) {
       looked = time;
       device_->settle_carrier();
       look_at_carrier(events);
       push_stuck();
     }
-    if (idle_ == DpdkIdle::poll || time - worked < limits::device_spin) {
+    const bool lent = got == Read::lent;
+    const bool spins = !lent && !wanted_ && time - worked < limits::device_spin;
+    if (idle_ == DpdkIdle::poll || spins) {
       __builtin_ia32_pause();
     } else {
-      sleep(events);
+      sleep(events, lent);
     }
   }
 }
@@ -181,6 +215,53 @@ void DpdkPort::settle_in() const {
   if (::sched_setaffinity(0, sizeof one, &one) != 0) {
     log::warning("dpdk_port.core_refused", {log::kv("core", *core_)});
   }
+}
+
+DpdkPort::Read DpdkPort::read(DatagramEvents& events) {
+  const std::lock_guard lock{reading_};
+  if (lent_to_ != nobody) return Read::lent;
+  return receive(events) ? Read::something : Read::nothing;
+}
+
+bool DpdkPort::lend(int epoll) {
+  if (idle_ == DpdkIdle::poll || !device_->tells_by_itself()) return false;
+  wanted_ = true;
+  const std::lock_guard lock{reading_};
+  wanted_ = false;
+  if (lent_to_ != nobody || events_ == nullptr || !device_->has_room()) return false;
+  if (!watch(epoll, device_->fd())) return false;
+  unwatch(epoll_.get(), device_->fd());
+  lent_to_ = epoll;
+  return true;
+}
+
+bool DpdkPort::read_lent(int epoll) {
+  const std::lock_guard lock{reading_};
+  if (lent_to_ != epoll) return false;
+  if (receive(*events_)) return true;
+  // One who cannot receive would be woken all the time.
+  if (device_->has_room() && device_->settle() == dpdk::Device::Settled::quiet) return true;
+  take_back();
+  return false;
+}
+
+void DpdkPort::give_back(int epoll) {
+  const std::lock_guard lock{reading_};
+  if (lent_to_ == epoll) take_back();
+}
+
+void DpdkPort::take_back() {
+  unwatch(std::exchange(lent_to_, nobody), device_->fd());
+  const bool watched = watch(epoll_.get(), device_->fd()).has_value();
+  UNDERSTUDY_ASSERT(watched, "it was watched before");
+}
+
+/// Whoever has it may be busy, or gone.
+void DpdkPort::look_after_lent() {
+  const std::lock_guard lock{reading_};
+  if (lent_to_ == nobody) return;
+  pollfd waiting{device_->fd(), POLLIN, 0};
+  if (::poll(&waiting, 1, 0) != 0) take_back();
 }
 
 /// Whether there was something.
@@ -204,13 +285,14 @@ void DpdkPort::deliver(dpdk::Packet packet, DatagramEvents& events) {
   events.on_datagram(from, std::make_unique<DpdkDatagram>(std::move(packet), size));
 }
 
-void DpdkPort::sleep(DatagramEvents& events) {
-  if (!device_->has_room()) {
+void DpdkPort::sleep(DatagramEvents& events, bool lent) {
+  if (!lent && !device_->has_room()) {
     // Datagrams wait in the ring, which would keep us awake, until the receiver gives some back.
     std::this_thread::sleep_for(limits::device_poll);
     return;
   }
-  if (device_->settle() == dpdk::Device::Settled::look_again && receive(events)) return;
+  const bool look = !lent && device_->settle() == dpdk::Device::Settled::look_again;
+  if (look && read(events) == Read::something) return;
   std::array<epoll_event, 3> happened{};
   const int count = ::epoll_wait(epoll_.get(), happened.data(), static_cast<int>(happened.size()),
                                  longest_sleep());
@@ -228,13 +310,13 @@ void DpdkPort::sleep(DatagramEvents& events) {
     look_at_carrier(events);
   }
   push_stuck();
+  if (count == 0) look_after_lent();
 }
 
 int DpdkPort::longest_sleep() const {
   if (stuck_) return static_cast<int>(milliseconds{limits::device_kick}.count());
-  if (device_->carrier_fd() < 0)
-    return static_cast<int>(milliseconds{limits::carrier_poll}.count());
-  return -1;
+  // For the carrier of a device that does not tell of it, and for whoever the port is lent to.
+  return static_cast<int>(milliseconds{limits::carrier_poll}.count());
 }
 
 void DpdkPort::look_at_carrier(DatagramEvents& events) {

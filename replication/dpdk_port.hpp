@@ -7,8 +7,8 @@
 // 0x88B5 is IEEE 802's type for local experiments; the kernel has no use for it.
 //
 // One thread receives. Asleep it costs nothing and wakes by the device; after work it looks again
-// for a moment before it sleeps. A datagram is sent by the thread that sends it, which spares a
-// hop.
+// for a moment before it sleeps. A datagram is sent by the thread that sends it, and one who waits
+// for datagrams can read them himself (`lend`), which spares a hop each.
 #pragma once
 
 #include <memory>

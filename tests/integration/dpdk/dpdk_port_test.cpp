@@ -1,146 +1,22 @@
-// Two ports in one process, each in its own network namespace, a veth cable between them.
+// Ports over AF_PACKET, DPDK's way to any Linux interface.
 #include "replication/dpdk_port.hpp"
 
-#include <sys/resource.h>
+#include <sys/epoll.h>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <condition_variable>
-#include <cstring>
-#include <deque>
-#include <mutex>
-#include <vector>
 
-#include <catch2/catch.hpp>
-
-#include "config/clock.hpp"
 #include "config/limits.hpp"
-#include "tests/integration/dpdk/two_networks.hpp"
+#include "tests/integration/dpdk/two_ports.hpp"
 
 using namespace understudy;
 using namespace understudy::replication;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
-using understudy::testing::Network;
-using understudy::testing::TwoNetworks;
+using namespace understudy::testing;
 
 namespace {
 
 const bool ready = (testing::skip_without_networks(), true);
-
-/// Keeps what comes until it is told to forget it.
-class Inbox : public DatagramEvents {
- public:
-  struct Arrived {
-    HostAddress from;
-    DatagramPointer datagram;
-    TimePoint when;
-  };
-
-  void on_datagram(const HostAddress& from, DatagramPointer datagram) override {
-    const auto when = now();
-    const std::lock_guard lock{mutex_};
-    arrived_.push_back({from, std::move(datagram), when});
-    ++count_;
-    changed_.notify_all();
-  }
-  void on_carrier(bool up) override {
-    const std::lock_guard lock{mutex_};
-    carrier_ = up;
-    changed_.notify_all();
-  }
-
-  [[nodiscard]] bool wait_count(std::size_t count) {
-    return wait([&] { return count_ >= count; });
-  }
-  [[nodiscard]] bool wait_carrier(bool up) {
-    return wait([&] { return carrier_ == up; });
-  }
-  [[nodiscard]] Arrived next() {
-    REQUIRE(wait([&] { return !arrived_.empty(); }));
-    const std::lock_guard lock{mutex_};
-    auto first = std::move(arrived_.front());
-    arrived_.pop_front();
-    return first;
-  }
-
- private:
-  template <class Condition>
-  bool wait(Condition condition) {
-    std::unique_lock lock{mutex_};
-    return changed_.wait_for(lock, 5s, condition);
-  }
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Arrived> arrived_;
-  std::size_t count_{};
-  bool carrier_{true};
-};
-
-std::unique_ptr<DatagramPort> open_in(const Network& network, DpdkPortOptions options) {
-  Result<std::unique_ptr<DatagramPort>> port = fail(ErrorKind::io, "not tried");
-  network.in([&] { port = open_dpdk_port(options); });
-  INFO((port ? "" : port.error().message));
-  REQUIRE(port);
-  return std::move(*port);
-}
-
-/// Hosts a and b, their ports started.
-struct Pair {
-  explicit Pair(std::size_t mtu, DpdkPortOptions options = {"repl0"}) : networks{mtu} {
-    a = open_in(networks.a, options);
-    b = open_in(networks.b, options);
-    a->start(at_a);
-    b->start(at_b);
-  }
-  ~Pair() {
-    a->stop();
-    b->stop();
-  }
-  Pair(const Pair&) = delete;
-  Pair& operator=(const Pair&) = delete;
-
-  TwoNetworks networks;
-  std::unique_ptr<DatagramPort> a;
-  std::unique_ptr<DatagramPort> b;
-  Inbox at_a;  // forgets its buffers before the ports go
-  Inbox at_b;
-};
-
-void fill(std::span<std::byte> bytes, std::size_t seed) {
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    bytes[i] = static_cast<std::byte>((i * 131 + seed * 7919) >> 3U);
-  }
-}
-
-bool filled(std::span<const std::byte> bytes, std::size_t seed) {
-  std::vector<std::byte> wanted(bytes.size());
-  fill(wanted, seed);
-  return std::equal(bytes.begin(), bytes.end(), wanted.begin());
-}
-
-void send(DatagramPort& port, const HostAddress& to, std::size_t bytes, std::size_t seed) {
-  auto datagram = port.allocate();
-  REQUIRE(datagram);
-  fill(datagram->bytes().first(bytes), seed);
-  port.send(to, std::move(datagram), bytes);
-}
-
-Duration processor_time() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto of = [](timeval time) { return seconds{time.tv_sec} + microseconds{time.tv_usec}; };
-  return of(usage.ru_utime) + of(usage.ru_stime);
-}
-
-/// The share of one processor that the process takes while the test sleeps.
-double load_over(Duration span) {
-  const auto before = processor_time();
-  std::this_thread::sleep_for(span);
-  return std::chrono::duration<double>(processor_time() - before) /
-         std::chrono::duration<double>(span);
-}
 
 }  // namespace
 
@@ -223,23 +99,52 @@ TEST_CASE("a receiver that keeps all buffers loses nothing that fits the ring, a
 TEST_CASE("an idle port costs nothing and wakes up at once") {
   Pair pair{65'535};
   const auto load = load_over(2s);
-  std::vector<Duration> waits;
-  for (std::size_t i = 0; i < 300; ++i) {
-    std::this_thread::sleep_for(3ms);
-    auto datagram = pair.a->allocate();
-    REQUIRE(datagram);
-    const auto begin = now();
-    pair.a->send(pair.b->address(), std::move(datagram), 64);
-    waits.push_back(pair.at_b.next().when - begin);
-  }
-  std::sort(waits.begin(), waits.end());
-  const auto in_us = [](Duration time) {
-    return std::chrono::duration<double, std::micro>(time).count();
-  };
+  const auto waits = one_way_times(pair);
   WARN("idle " << load * 100 << " % of a processor for two ports; one way p50 " << in_us(waits[150])
                << " us, p90 " << in_us(waits[270]) << " us");
   CHECK(load <= 0.02);
   CHECK(in_us(waits[150]) <= 100);
+}
+
+TEST_CASE(
+    "who waits for a datagram can read it, and the port takes itself back from who does not") {
+  Pair pair{1500};
+  const UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  const UniqueFd another{::epoll_create1(EPOLL_CLOEXEC)};
+  const auto rings = [&] {
+    epoll_event event{};
+    return ::epoll_wait(epoll.get(), &event, 1, 5000) == 1;
+  };
+  REQUIRE(pair.b->lend(epoll.get()));
+  CHECK_FALSE(pair.b->lend(another.get()));
+  for (std::size_t seed = 1; seed <= 3; ++seed) {
+    send(*pair.a, pair.b->address(), 500, seed);
+    REQUIRE(rings());
+    REQUIRE(pair.b->read_lent(epoll.get()));
+    const auto one = pair.at_b.next();
+    CHECK(filled(one.datagram->bytes(), seed));
+    CHECK(one.thread == std::this_thread::get_id());
+  }
+  pair.b->give_back(epoll.get());
+  CHECK_FALSE(pair.b->read_lent(epoll.get()));
+  send(*pair.a, pair.b->address(), 500, 4);
+  CHECK(pair.at_b.next().thread != std::this_thread::get_id());
+
+  std::this_thread::sleep_for(
+      2s);  // its own thread sleeps by now, and the kernel has no news of the cable
+  REQUIRE(pair.b->lend(epoll.get()));
+  send(*pair.a, pair.b->address(), 500, 5);
+  CHECK(pair.at_b.next().thread != std::this_thread::get_id());
+  CHECK_FALSE(pair.b->read_lent(epoll.get()));
+  pair.b->give_back(epoll.get());  // which it is already
+
+  REQUIRE(pair.b->lend(epoll.get()));
+  CHECK(load_over(500ms) < 0.2);
+  pair.networks.b.run("ip link set repl0 down");
+  CHECK(pair.at_b.wait_carrier(false));
+  CHECK(rings());  // the socket tells of it, too, until somebody listens
+  static_cast<void>(pair.b->read_lent(epoll.get()));
+  CHECK(load_over(500ms) < 0.2);
 }
 
 TEST_CASE("a port that polls has a processor of its own") {

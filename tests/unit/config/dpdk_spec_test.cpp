@@ -20,6 +20,20 @@ TEST_CASE("devices are told apart by their names") {
   }
 }
 
+TEST_CASE("a virtual device of an interface is known by it") {
+  const auto of = [](const char* text) { return interface_of(*parse_device(text)); };
+  CHECK(of("repl0") == "repl0");
+  CHECK(of("net_af_xdp,iface=eth1") == "eth1");
+  CHECK(of("net_af_xdp,start_queue=0,iface=eth1,queue_count=1") == "eth1");
+  CHECK(of("net_af_packet,iface=eth2") == "eth2");
+  // Others make the interface themselves, or have none.
+  for (const auto* none :
+       {"net_tap,iface=tap0", "net_null", "net_af_xdp", "net_af_xdp,xiface=eth1", "0000:3b:00.1"}) {
+    CAPTURE(none);
+    CHECK_FALSE(of(none));
+  }
+}
+
 TEST_CASE("a ring's slots hold the interface's frames, its blocks whole slots and whole pages") {
   for (std::size_t mtu = 68; mtu <= 65'535; mtu += 37) {
     const auto ring = packet_ring(mtu, 1U << 20U);

@@ -80,6 +80,12 @@ TEST_CASE("epochs arrive over datagrams") {
   check_epochs(network, {}, 50);
 }
 
+TEST_CASE("epochs arrive over ports that read by themselves only") {
+  MemoryNetwork network;
+  network.lends = false;
+  check_epochs(network, {}, 50);
+}
+
 TEST_CASE("epochs arrive over small datagrams") {
   MemoryNetwork network{1500 - 14, 700};
   check_epochs(network, {}, 20);

@@ -1,6 +1,9 @@
 // A network of datagrams in memory, with a thread of its own; it may lose, repeat and reorder.
 #pragma once
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -10,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "config/unique_fd.hpp"
 #include "replication/datagram_port.hpp"
 
 namespace understudy::replication {
@@ -38,6 +42,7 @@ class MemoryNetwork {
   std::atomic<unsigned> repeated{};
   std::atomic<unsigned> late{};
   std::atomic<bool> cut{};
+  std::atomic<bool> lends{true};  ///< its ports, to who wants to read
 
  private:
   class Buffer final : public DatagramBuffer {
@@ -47,6 +52,12 @@ class MemoryNetwork {
 
    private:
     std::vector<std::byte> bytes_;
+  };
+
+  struct UnderWay {
+    HostAddress from;
+    HostAddress to;
+    std::vector<std::byte> bytes;
   };
 
   class Port final : public DatagramPort {
@@ -65,25 +76,80 @@ class MemoryNetwork {
       network_.send(address_, to, {sent.begin(), sent.end()});
     }
     void start(DatagramEvents& events) override {
+      {
+        const std::lock_guard lock{reading_};
+        events_ = &events;
+      }
       const std::lock_guard lock{network_.mutex_};
-      network_.listening_[address_] = &events;
+      network_.listening_[address_] = this;
     }
     void stop() override {
       const std::lock_guard delivered{network_.delivering_};
-      const std::lock_guard lock{network_.mutex_};
-      network_.listening_.erase(address_);
+      {
+        const std::lock_guard lock{network_.mutex_};
+        network_.listening_.erase(address_);
+      }
+      const std::lock_guard lock{reading_};
+      events_ = nullptr;
     }
     DatagramCounters counters() const override { return {}; }
 
+    bool lend(int epoll) override {
+      const std::lock_guard lock{reading_};
+      if (!network_.lends || lent_to_ >= 0 || events_ == nullptr) return false;
+      epoll_event event{};
+      event.events = EPOLLIN;
+      if (::epoll_ctl(epoll, EPOLL_CTL_ADD, bell_.get(), &event) != 0) return false;
+      lent_to_ = epoll;
+      return true;
+    }
+    bool read_lent(int epoll) override {
+      const std::lock_guard lock{reading_};
+      if (lent_to_ != epoll) return false;
+      eventfd_t ignored{};
+      ::eventfd_read(bell_.get(), &ignored);
+      deliver_arrived();
+      return true;
+    }
+    void give_back(int epoll) override {
+      {
+        const std::lock_guard lock{reading_};
+        if (lent_to_ != epoll) return;
+        ::epoll_ctl(epoll, EPOLL_CTL_DEL, bell_.get(), nullptr);
+        lent_to_ = -1;
+      }
+      const std::lock_guard lock{network_.mutex_};
+      network_.given_back_ = true;
+      network_.changed_.notify_all();
+    }
+
+    /// On the network's thread.
+    void arrive(const UnderWay& datagram) {
+      const std::lock_guard lock{reading_};
+      arrived_.push_back(datagram);
+      if (lent_to_ < 0) return deliver_arrived();
+      ::eventfd_write(bell_.get(), 1);
+    }
+    void look() {
+      const std::lock_guard lock{reading_};
+      if (lent_to_ < 0) deliver_arrived();
+    }
+
    private:
+    void deliver_arrived() {
+      for (auto& datagram : std::exchange(arrived_, {})) {
+        if (events_ == nullptr) return;
+        events_->on_datagram(datagram.from, std::make_unique<Buffer>(std::move(datagram.bytes)));
+      }
+    }
+
     MemoryNetwork& network_;
     HostAddress address_;
-  };
-
-  struct UnderWay {
-    HostAddress from;
-    HostAddress to;
-    std::vector<std::byte> bytes;
+    UniqueFd bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    std::mutex reading_;
+    DatagramEvents* events_{};
+    int lent_to_{-1};
+    std::deque<UnderWay> arrived_;
   };
 
   bool chance(unsigned thousandths) { return random_() % 1000 < thousandths; }
@@ -104,26 +170,29 @@ class MemoryNetwork {
   void run() {
     std::unique_lock lock{mutex_};
     while (true) {
-      changed_.wait(lock, [this] { return stopped_ || !under_way_.empty(); });
+      changed_.wait(lock, [this] { return stopped_ || given_back_ || !under_way_.empty(); });
       if (stopped_) return;
       const auto burst = std::exchange(under_way_, {});
+      given_back_ = false;
       lock.unlock();
-      for (const auto& datagram : burst) deliver(datagram);
+      deliver(burst);
       lock.lock();
     }
   }
 
-  void deliver(const UnderWay& datagram) {
+  void deliver(const std::deque<UnderWay>& burst) {
     const std::lock_guard delivering{delivering_};
-    std::map<HostAddress, DatagramEvents*> to;
+    std::map<HostAddress, Port*> to;
     {
       const std::lock_guard lock{mutex_};
       to = listening_;
     }
-    for (const auto& [address, events] : to) {
-      if (datagram.to != address && datagram.to != every_host) continue;
-      events->on_datagram(datagram.from, std::make_unique<Buffer>(datagram.bytes));
+    for (const auto& datagram : burst) {
+      for (const auto& [address, port] : to) {
+        if (datagram.to == address || datagram.to == every_host) port->arrive(datagram);
+      }
     }
+    for (const auto& [address, port] : to) port->look();
   }
 
   const std::size_t datagram_bytes_;
@@ -133,7 +202,8 @@ class MemoryNetwork {
   std::condition_variable changed_;
   std::mt19937 random_{1};
   std::deque<UnderWay> under_way_;
-  std::map<HostAddress, DatagramEvents*> listening_;
+  std::map<HostAddress, Port*> listening_;
+  bool given_back_{};
   bool stopped_{};
   std::thread thread_;
 };
