@@ -29,6 +29,10 @@ constexpr auto nothing_due = seconds{1};
 /// Requests beside the epochs bear numbers that no epoch has.
 constexpr std::uint64_t first_request = std::uint64_t{1} << 63U;
 
+Error backup_gone() {
+  return {ErrorKind::closed, "the backup went away"};
+}
+
 }  // namespace
 
 Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate,
@@ -149,12 +153,13 @@ Result<TimePoint> Primary::act() {
   const auto at = now();
   const auto moment = pace();
   if (!moment) {
-    stop_verifying({ErrorKind::closed, "the backup went away"});
+    stop_verifying(backup_gone());
     if (stalled_) UNDERSTUDY_CHECK(end_stall());
     return at + nothing_due;
   }
   if (stalled_ && moment->room) {
     UNDERSTUDY_CHECK(seal_unless_lost());
+    UNDERSTUDY_CHECK(go_on_verifying());
     return now();
   }
   if (stalled_ && moment->link_up) return at + nothing_due;
@@ -373,7 +378,7 @@ Result<TimePoint> Primary::go_on_verifying() {
     *request.mutable_disk_digest() = std::move(ask.question);
     return send_request(std::move(request));
   });
-  if (!sent) stop_verifying(sent.error());
+  if (!sent) stop_verifying(pace() ? sent.error() : backup_gone());
   return TimePoint::max();
 }
 
@@ -462,7 +467,7 @@ Result<> Primary::wait_until(const std::function<bool()>& done, Duration patienc
   const auto deadline = now() + patience;
   std::unique_lock lock{mutex_};
   while (!done()) {
-    if (lost_) return fail(ErrorKind::closed, "the backup went away");
+    if (lost_) return fail(backup_gone());
     if (!link_up_) return fail(ErrorKind::unavailable, "the link to the backup is down");
     if (now() >= deadline) return fail(ErrorKind::timed_out, "{}", too_late);
     changed_.wait_for(lock, wait_step);
