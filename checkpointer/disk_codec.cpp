@@ -35,6 +35,11 @@ std::optional<DiskRecord> take(std::span<const std::byte>& rest) {
 
 }  // namespace
 
+DiskContents contents_of(std::span<const std::byte> data) {
+  const bool zeros = std::ranges::all_of(data, [](std::byte byte) { return byte == std::byte{}; });
+  return zeros ? DiskContents::zeros : DiskContents::data;
+}
+
 std::size_t encode_disk_record(DiskRecord& record, std::span<std::byte> room) {
   UNDERSTUDY_ASSERT(room.size() > disk_record_head_bytes, "room for some of a record");
   const auto taken = record.what == DiskContents::zeros

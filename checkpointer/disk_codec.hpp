@@ -29,6 +29,9 @@ struct DiskRecord {
   std::span<const std::byte> data;  ///< `bytes` long for data, else empty
 };
 
+/// `zeros` if there is nothing else: then the data need not travel.
+[[nodiscard]] DiskContents contents_of(std::span<const std::byte> data);
+
 /// Writes the record's beginning, as much of it as fits `room` (larger than a head), and shortens
 /// the record to what is left. Returns the bytes used; the record is done when it has 0 bytes left.
 [[nodiscard]] std::size_t encode_disk_record(DiskRecord& record, std::span<std::byte> room);

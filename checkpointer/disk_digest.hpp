@@ -8,12 +8,11 @@
 
 namespace understudy::checkpointer {
 
-/// Of chunks first, first + 1, ... of a disk.
-[[nodiscard]] Result<std::vector<std::string>> digest_chunks(GuestDisk& disk, std::uint64_t first,
-                                                             std::uint64_t count);
+/// Changes what was read of chunks[which] before it is digested.
+using AmendChunk = std::function<void(std::size_t which, std::span<std::byte> contents)>;
 
-/// Of each whole disk. `keep_going` is asked every few MiB; an error when it says no.
-[[nodiscard]] Result<std::vector<std::string>> digest_disks(
-    GuestDisks& disks, const std::function<bool()>& keep_going);
+[[nodiscard]] Result<std::vector<std::string>> digest_chunks(GuestDisk& disk,
+                                                             std::span<const std::uint64_t> chunks,
+                                                             const AmendChunk& amend = nullptr);
 
 }  // namespace understudy::checkpointer

@@ -1,8 +1,10 @@
 #include "checkpointer/disk_replica.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
+#include "checkpointer/disk_chunks.hpp"
 #include "checkpointer/disk_digest.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
@@ -24,6 +26,18 @@ Result<> write_records(GuestDisks& disks, std::span<const std::byte> records,
     if (error) return fail_errno(fmt::format("disk image {}", image.path()), error.value());
     return {};
   });
+}
+
+/// Of a record, what lies in a part of its disk.
+void put_record(const DiskRecord& record, std::uint64_t start, std::span<std::byte> contents) {
+  const auto from = std::max(record.offset, start);
+  const auto to = std::min(record.offset + record.bytes, start + contents.size());
+  const auto place = contents.subspan(from - start, to - from);
+  if (record.what == DiskContents::zeros) {
+    std::ranges::fill(place, std::byte{});
+  } else {
+    std::ranges::copy(record.data.subspan(from - record.offset, place.size()), place.begin());
+  }
 }
 
 Result<> flush_images(GuestDisks& disks) {
@@ -144,16 +158,15 @@ void DiskReplica::thaw_all() {
 void DiskReplica::run() {
   std::unique_lock lock{mutex_};
   while (true) {
-    busy_ = false;
+    applying_.clear();
     changed_.notify_all();
     changed_.wait(lock, [this] { return stop_by_ || (!queue_.empty() && !broken_); });
-    const auto items = next();
-    if (items.empty()) return drop_rest();
-    busy_ = true;
+    applying_ = next();
+    if (applying_.empty()) return drop_rest();
     lock.unlock();
-    auto done = apply(items);
+    auto done = apply(applying_);
     std::size_t bytes = 0;
-    for (const auto& item : items) bytes += item.records.size();
+    for (const auto& item : applying_) bytes += item.records.size();
     lock.lock();
     set_queued(queued_bytes_ - bytes);
     if (!done) {
@@ -243,9 +256,9 @@ void DiskReplica::settle(std::span<const Item> items) {
   }
 }
 
-Result<> DiskReplica::wait_until_idle(const replication::KeepGoing& keep_going) {
+Result<> DiskReplica::wait_until_applied(const replication::KeepGoing& keep_going) {
   std::unique_lock lock{mutex_};
-  while (!broken_ && (!queue_.empty() || busy_)) {
+  while (!broken_ && (!queue_.empty() || !applying_.empty())) {
     changed_.wait_for(lock, wait_step);
     lock.unlock();
     const bool goes_on = keep_going();
@@ -256,7 +269,7 @@ Result<> DiskReplica::wait_until_idle(const replication::KeepGoing& keep_going) 
   return {};
 }
 
-Result<std::vector<std::string>> DiskReplica::digest_chunks(
+Result<std::vector<std::uint64_t>> DiskReplica::chunks_of(
     const replication::DiskDigestRequest& request) {
   if (request.disk() >= disks_.size() || request.chunks() > limits::disk_digests)
     return fail(ErrorKind::protocol, "digests of disk {}, {} chunks", request.disk(),
@@ -266,13 +279,38 @@ Result<std::vector<std::string>> DiskReplica::digest_chunks(
       request.chunks() > disk.chunks() - request.first_chunk()) {
     return fail(ErrorKind::protocol, "digests beyond the end of disk {}", request.disk());
   }
-  return checkpointer::digest_chunks(disk, request.first_chunk(), request.chunks());
+  if (request.chunk_size() == 0) return chunk_range(request.first_chunk(), request.chunks());
+  std::vector<std::uint64_t> chunks{request.chunk().begin(), request.chunk().end()};
+  const bool ascend = std::ranges::adjacent_find(chunks, std::greater_equal{}) == chunks.end();
+  if (chunks.size() > limits::disk_digests || !ascend || chunks.back() >= disk.chunks())
+    return fail(ErrorKind::protocol, "digests of {} odd chunks of disk {}", chunks.size(),
+                request.disk());
+  return chunks;
 }
 
-Result<std::vector<std::string>> DiskReplica::digest_disks(
-    const replication::KeepGoing& keep_going) {
-  UNDERSTUDY_CHECK(wait_until_idle(keep_going));
-  return checkpointer::digest_disks(disks_, keep_going);
+Result<std::vector<std::string>> DiskReplica::digest_chunks(
+    const replication::DiskDigestRequest& request) {
+  UNDERSTUDY_TRY(const auto chunks, chunks_of(request));
+  auto& disk = disks_.disk(request.disk());
+  // What waits, or is just being written, goes on top of what the image has by now: every byte of
+  // it ends as the last write left it. Nothing is taken away from there while the lock is held.
+  const std::lock_guard lock{mutex_};
+  if (broken_) return fail(*broken_);
+  std::vector<std::vector<DiskRecord>> pending(chunks.size());
+  for (const auto* items : {&applying_, &queue_}) {
+    for (const auto& item : *items) {
+      UNDERSTUDY_CHECK(for_each_disk_record(item.records, [&](const DiskRecord& record) {
+        if (record.disk != request.disk()) return Result<>{};
+        for_each_shared(chunks, record.offset, record.bytes,
+                        [&](std::size_t which) { pending[which].push_back(record); });
+        return Result<>{};
+      }));
+    }
+  }
+  return checkpointer::digest_chunks(disk, chunks, [&](auto which, auto contents) {
+    const auto start = disk.chunk(chunks[which]).first;
+    for (const auto& record : pending[which]) put_record(record, start, contents);
+  });
 }
 
 void DiskReplica::set_queued(std::size_t bytes) {
@@ -282,7 +320,7 @@ void DiskReplica::set_queued(std::size_t bytes) {
 
 Result<> DiskReplica::finish() {
   thaw_all();  // the guest is about to write to the images itself
-  UNDERSTUDY_CHECK(wait_until_idle([] { return true; }));
+  UNDERSTUDY_CHECK(wait_until_applied([] { return true; }));
   UNDERSTUDY_CHECK(journal_.clear());
   return state_.save(ImageState::active);
 }

@@ -58,11 +58,11 @@ class DiskReplica {
   void thaw(const std::shared_ptr<DiskSnapshot>& snapshot);
   void thaw_all();
 
-  /// XXH3-128 of chunks as of everything before; of a whole disk. nullopt when told to stop.
+  /// XXH3-128 of chunks as of everything before, be it in the image yet or not. Does not wait.
   [[nodiscard]] Result<std::vector<std::string>> digest_chunks(
       const replication::DiskDigestRequest& request);
-  [[nodiscard]] Result<std::vector<std::string>> digest_disks(
-      const replication::KeepGoing& keep_going);
+  /// Until all of that is in the images, durably.
+  [[nodiscard]] Result<> wait_until_applied(const replication::KeepGoing& keep_going);
 
   /// After the session: everything is in the images, durably, and they are this host's own. May
   /// take as long as the disks need.
@@ -94,7 +94,8 @@ class DiskReplica {
   void push(Item item);
   /// With mutex_ held.
   void set_queued(std::size_t bytes);
-  [[nodiscard]] Result<> wait_until_idle(const replication::KeepGoing& keep_going);
+  [[nodiscard]] Result<std::vector<std::uint64_t>> chunks_of(
+      const replication::DiskDigestRequest& request);
 
   GuestDisks& disks_;
   const std::vector<std::uint64_t> sizes_;
@@ -107,9 +108,9 @@ class DiskReplica {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Items queue_;
+  Items applying_;  ///< the thread's; changed with mutex_ held
   Snapshots snapshots_;
-  std::size_t queued_bytes_{};  ///< being applied included
-  bool busy_{};
+  std::size_t queued_bytes_{};        ///< being applied included
   std::optional<TimePoint> stop_by_;  ///< it is ending
   std::optional<Error> broken_;
 

@@ -4,25 +4,18 @@
 #include <thread>
 #include <utility>
 
+#include "checkpointer/disk_chunks.hpp"
 #include "checkpointer/disk_digest.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
 
 namespace understudy::checkpointer {
-namespace {
-
-/// Requests of this kind bear numbers that no epoch has.
-constexpr std::uint64_t first_request = std::uint64_t{1} << 63U;
-
-}  // namespace
-
 DiskStream::DiskStream(GuestDisks& disks, FrameWriter& writer, Port port)
     : disks_{disks},
       writer_{writer},
       port_{std::move(port)},
       rate_{port_.bytes_per_second},
-      chunk_(limits::disk_chunk_bytes),
-      request_{first_request} {
+      chunk_(limits::disk_chunk_bytes) {
   disks_.set_mode(DiskMode::tracking);
 }
 
@@ -50,13 +43,12 @@ Result<> DiskStream::compare(std::uint16_t number) {
     if (port_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
     const auto count = std::min(step, disk.chunks() - first);
     replication::Request request;
-    request.set_id(request_++);
     request.mutable_disk_digest()->set_disk(number);
     request.mutable_disk_digest()->set_first_chunk(first);
     request.mutable_disk_digest()->set_chunks(count);
     UNDERSTUDY_TRY(const auto reply, port_.ask(std::move(request)));
     const auto& theirs = reply.disk_digest().chunk_digest();
-    UNDERSTUDY_TRY(const auto ours, digest_chunks(disk, first, count));
+    UNDERSTUDY_TRY(const auto ours, digest_chunks(disk, chunk_range(first, count)));
     if (std::cmp_not_equal(theirs.size(), ours.size()))
       return fail(ErrorKind::protocol, "the backup digested {} chunks of {}", theirs.size(), count);
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -114,9 +106,8 @@ Result<> DiskStream::send_chunk(std::uint16_t number, std::uint64_t index) {
   const auto [offset, bytes] = disks_.disk(number).chunk(index);
   const auto data = std::span{chunk_}.first(bytes);
   if (const auto error = image.read(offset, data)) return fail_errno(image.path(), error.value());
-  const bool zeros = std::ranges::all_of(data, [](std::byte byte) { return byte == std::byte{}; });
-  if (zeros) return write({number, DiskContents::zeros, offset, bytes, {}});
-  return write({number, DiskContents::data, offset, bytes, data});
+  const auto what = contents_of(data);
+  return write({number, what, offset, bytes, what == DiskContents::zeros ? data.first(0) : data});
 }
 
 Result<> DiskStream::cut() {

@@ -21,7 +21,7 @@ namespace understudy::checkpointer {
 class DiskStream {
  public:
   struct Port {
-    /// Sends a request and waits for its answer.
+    /// Sends a request under a number of its own and waits for its answer.
     std::function<Result<replication::Reply>(replication::Request)> ask;
     std::function<bool()> cancelled;
     std::function<void(double)> progress;  ///< of the comparison, 0 to 1
@@ -72,7 +72,6 @@ class DiskStream {
   Port port_;
   RateLimit rate_;
   std::vector<std::byte> chunk_;
-  std::uint64_t request_{};
   std::vector<DiskWrite> epoch_;
 };
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "checkpointer/disk_chunks.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
 
@@ -45,6 +46,28 @@ std::vector<std::uint64_t> GuestDisk::take_marked_locked() {
     marked_[i] = false;
   }
   return result;
+}
+
+std::vector<bool> GuestDisk::written(std::span<const std::uint64_t> chunks) {
+  std::vector<bool> result(chunks.size());
+  const std::lock_guard lock{mutex_};  // what is in the image is in the log
+  log_.visit([&](const DiskWrite& write) {
+    if (write.disk != number_) return;
+    for_each_shared(chunks, write.offset, write.bytes,
+                    [&](std::size_t which) { result[which] = true; });
+  });
+  return result;
+}
+
+std::error_code GuestDisk::send_again(std::uint64_t index) {
+  const auto [offset, bytes] = chunk(index);
+  std::vector<std::byte> data(bytes);
+  const std::lock_guard lock{mutex_};  // no write comes between reading and logging
+  if (const auto error = image_->read(offset, data)) return error;
+  const auto what = contents_of(data);
+  if (what == DiskContents::zeros) data.clear();
+  note({number_, what, offset, bytes, std::move(data)});
+  return {};
 }
 
 std::string GuestDisk::complaint() const {

@@ -47,6 +47,11 @@ class GuestDisk final : public BlockDevice {
   [[nodiscard]] std::vector<std::uint64_t> take_marked();
   /// The same for the last time: every write from now on is logged.
   [[nodiscard]] std::vector<std::uint64_t> begin_logging();
+  /// Of each of these chunks, in ascending order: whether the running epoch has written to it. A
+  /// write that anyone may have read from the image counts. Needs DiskMode::logging.
+  [[nodiscard]] std::vector<bool> written(std::span<const std::uint64_t> chunks);
+  /// Puts a chunk into the running epoch as it is, as if the guest had just written it.
+  [[nodiscard]] std::error_code send_again(std::uint64_t index);
   /// What the image last refused; empty if nothing, or if the guest's request was repeated since
   /// and succeeded.
   [[nodiscard]] std::string complaint() const;

@@ -86,6 +86,7 @@ void GuestEngine::suspend(Done done) {
   const auto work = [this, done = std::move(done)] {
     if (!machine_) return answer(done, {});  // it died meanwhile: the next one is not suspended
     suspended_ = true;
+    if (primary_) primary_->stop_verifying(suspended());
     answer(done, pause_machine());
   };
   post(work, Urgency::interrupts);
@@ -115,14 +116,17 @@ void GuestEngine::stop(Done done) {
   post(work, Urgency::interrupts);
 }
 
-void GuestEngine::verify(std::function<void(Result<VerifyVerdict>)> done) {
-  post([this, done = std::move(done)] {
+void GuestEngine::verify(VerifyOrder order) {
+  post([this, order = std::move(order)] {
     if (!primary_)
-      return done(fail(ErrorKind::conflict, "guest {} is not protected from here", name_));
-    if (suspended_)
-      return done(fail(ErrorKind::conflict, "guest {} is suspended: there is no quorum", name_));
-    done(primary_->verify());
+      return order.done(fail(ErrorKind::conflict, "guest {} is not protected from here", name_));
+    if (suspended_) return order.done(fail(suspended()));
+    primary_->verify(order);
   });
+}
+
+Error GuestEngine::suspended() const {
+  return {ErrorKind::conflict, fmt::format("guest {} is suspended: there is no quorum", name_)};
 }
 
 void GuestEngine::clone_source(std::function<void(Result<CloneSource>)> done) {

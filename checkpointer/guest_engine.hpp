@@ -87,7 +87,8 @@ class GuestEngine {
   /// Kills whatever is here: guest, standby machine, replica. Always succeeds. What has come for a
   /// guest that was handed over is sent after it.
   void stop(Done done);
-  void verify(std::function<void(Result<VerifyVerdict>)> done);
+  /// Compares the guest with its replica while it runs; `order` is told on the engine's thread.
+  void verify(VerifyOrder order);
 
   /// What a clone of the replica here is made from.
   void clone_source(std::function<void(Result<CloneSource>)> done);
@@ -142,6 +143,7 @@ class GuestEngine {
   [[nodiscard]] Result<> do_promote(Output output);
   [[nodiscard]] Result<TimePoint> do_hand_over();
   [[nodiscard]] Result<> pause_machine();
+  [[nodiscard]] Error suspended() const;
   [[nodiscard]] Result<std::shared_ptr<Replica>> make_replica(const replication::Offer& offer);
   /// Null: none is to be kept, or can be.
   [[nodiscard]] std::shared_ptr<History> make_history(const config::Guest& guest) const;

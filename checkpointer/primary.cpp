@@ -1,11 +1,8 @@
 #include "checkpointer/primary.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "checkpointer/disk_digest.hpp"
-#include "checkpointer/image_digest.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
@@ -29,6 +26,13 @@ constexpr auto wait_step = milliseconds{50};
 
 constexpr auto nothing_due = seconds{1};
 
+/// Requests beside the epochs bear numbers that no epoch has.
+constexpr std::uint64_t first_request = std::uint64_t{1} << 63U;
+
+Error backup_gone() {
+  return {ErrorKind::closed, "the backup went away"};
+}
+
 }  // namespace
 
 Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate,
@@ -37,9 +41,12 @@ Primary::Primary(hypervisor::ActiveMachine& machine, netbuffer::OutputGate& gate
       gate_{gate},
       events_{std::move(events)},
       pacer_{{milliseconds{settings.interval_ms()}, milliseconds{settings.min_interval_ms()}}},
+      disk_bytes_per_second_{std::uint64_t{settings.sync_rate_mib()} << 20U},
+      request_{first_request},
       epochs_{settings.epochs_in_flight()} {}
 
 Primary::~Primary() {
+  stop_verifying({ErrorKind::closed, "protection ended"});
   disk_stream_.reset();  // its hints end before what they use
   if (sender_) sender_->stop("protection ended");
 }
@@ -54,9 +61,12 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   replication::SenderEvents session;
   session.committed = [&self](Epoch epoch) { self.on_committed(epoch); };
   session.replied = [&self](const replication::Reply& reply) {
-    const std::lock_guard lock{self.mutex_};
-    self.reply_ = reply;
-    self.changed_.notify_all();
+    {
+      const std::lock_guard lock{self.mutex_};
+      self.reply_ = reply;
+      self.changed_.notify_all();
+    }
+    self.events_.wake();
   };
   session.link = [&self](replication::LinkState state, const std::string& why) {
     log::info("link.changed",
@@ -83,20 +93,19 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   UNDERSTUDY_CHECK(machine.track());
   self.writer_.emplace(*self.sender_, self.events_.cancelled);
   UNDERSTUDY_TRY(self.capture_, Capture::create(machine, *self.writer_));
-  if (target.disks != nullptr)
-    self.open_disks(*target.disks, std::uint64_t{settings.sync_rate_mib()} << 20U);
+  if (target.disks != nullptr) self.open_disks(*target.disks);
   return primary;
 }
 
-void Primary::open_disks(GuestDisks& disks, std::uint64_t bytes_per_second) {
+void Primary::open_disks(GuestDisks& disks) {
   disks_ = &disks;
   DiskStream::Port port;
-  port.ask = [this](const replication::Request& request) { return ask(request); };
+  port.ask = [this](replication::Request request) { return ask(std::move(request)); };
   port.cancelled = events_.cancelled;
   // Both are copied at first: each is half of the way.
   port.progress = [this](double fraction) { progressed(fraction / 2); };
   port.hasten = [this] { hasten(); };
-  port.bytes_per_second = bytes_per_second;
+  port.bytes_per_second = disk_bytes_per_second_;
   disk_stream_.emplace(disks, *writer_, std::move(port));
 }
 
@@ -144,11 +153,13 @@ Result<TimePoint> Primary::act() {
   const auto at = now();
   const auto moment = pace();
   if (!moment) {
+    stop_verifying(backup_gone());
     if (stalled_) UNDERSTUDY_CHECK(end_stall());
     return at + nothing_due;
   }
   if (stalled_ && moment->room) {
     UNDERSTUDY_CHECK(seal_unless_lost());
+    UNDERSTUDY_CHECK(go_on_verifying());
     return now();
   }
   if (stalled_ && moment->link_up) return at + nothing_due;
@@ -158,12 +169,15 @@ Result<TimePoint> Primary::act() {
     return at + nothing_due;
   }
   const auto decision = pacer_.decide(*moment);
-  switch (decision.act) {
-    case Pacer::Act::wait: return decision.until;
-    case Pacer::Act::stall: UNDERSTUDY_CHECK(stall()); return at + nothing_due;
-    case Pacer::Act::seal: UNDERSTUDY_CHECK(seal_unless_lost()); return now();
+  if (decision.act == Pacer::Act::stall) {
+    UNDERSTUDY_CHECK(stall());
+    return at + nothing_due;
   }
-  return at;
+  if (decision.act == Pacer::Act::seal) UNDERSTUDY_CHECK(seal_unless_lost());
+  // A backup that has enough to do is not asked for more.
+  const bool may_ask = moment->room && moment->link_up;
+  UNDERSTUDY_TRY(const auto again, may_ask ? go_on_verifying() : TimePoint::max());
+  return decision.act == Pacer::Act::seal ? now() : std::min(decision.until, again);
 }
 
 Result<> Primary::seal() {
@@ -187,6 +201,10 @@ Epoch Primary::running() const {
   return epochs_.running();
 }
 
+Epoch Primary::sealed_last() const {
+  return Epoch{epochs_.running().value() - 1};
+}
+
 Result<Primary::Sealed> Primary::seal_paused(hypervisor::Then then) {
   const auto epoch = running();
   writer_->begin(replication::FrameType::pages, epoch);
@@ -208,6 +226,7 @@ Result<hypervisor::DeviceState> Primary::pause_and_take(Epoch epoch, hypervisor:
   if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
   if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->cut());
+  if (verification_) verification_->at_seal();
   UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
   auto devices = machine_.save_devices(then);
   resumed_ = now();
@@ -324,36 +343,56 @@ void Primary::on_committed(Epoch epoch) {
   if (made_room) events_.wake();
 }
 
-Result<VerifyVerdict> Primary::verify() {
+void Primary::verify(VerifyOrder order) {
+  if (verification_)
+    return order.done(fail(ErrorKind::conflict, "the guest is being compared already"));
+  verification_ =
+      std::make_unique<Verification>(disks_, std::move(order), disk_bytes_per_second_, now());
+}
+
+void Primary::stop_verifying(const Error& why) {
+  if (const auto ended = std::move(verification_)) ended->finish(fail(why));
+}
+
+Result<TimePoint> Primary::go_on_verifying() {
+  if (!verification_) return TimePoint::max();
+  using What = Verification::Step::What;
+  const auto moment = [this] {
+    const std::lock_guard lock{mutex_};
+    const bool answered = reply_ && reply_->id() == request_;
+    return Verification::Moment{now(), sealed_last(), epochs_.committed(),
+                                answered ? std::exchange(reply_, std::nullopt) : std::nullopt};
+  }();
+  auto step = verification_->step(moment);
+  if (step && step->what == What::wait) return step->until;
+  if (step && step->what == What::memory) {
+    verification_->comparing_memory();
+    auto verdict = verify_memory();
+    const auto ended = std::move(verification_);
+    ended->finish(std::move(verdict));
+    if (broken_) return fail(*broken_);
+    return now();
+  }
+  auto sent = step.and_then([this](Verification::Step& ask) {
+    replication::Request request;
+    *request.mutable_disk_digest() = std::move(ask.question);
+    return send_request(std::move(request));
+  });
+  if (!sent) stop_verifying(pace() ? sent.error() : backup_gone());
+  return TimePoint::max();
+}
+
+Result<VerifyVerdict> Primary::verify_memory() {
   const auto room = [this] { return epochs_.may_seal() && !lost_; };
   UNDERSTUDY_CHECK(wait_until(room, verify_patience, "the backup does not keep up"));
   const auto sealed = seal_and_ask();
   if (!sealed) return broken(sealed.error());
-  const auto here = digest_here(*sealed);
+  const auto here = digest_machine(machine_, sealed->devices);
   const auto reply = await_reply(sealed->epoch.value());
   UNDERSTUDY_CHECK(run_on(*sealed));
   UNDERSTUDY_CHECK(here);
   UNDERSTUDY_CHECK(reply);
-  return compare(*here, reply->verify());
-}
-
-VerifyVerdict Primary::compare(const std::vector<std::string>& here,
-                               const replication::VerifyReply& there) const {
-  const auto& blocks = machine_.layout().blocks();
-  VerifyVerdict verdict{Epoch{there.epoch()}, {}};
-  for (std::size_t i = 0; i < here.size(); ++i) {
-    const bool identical = std::cmp_less(i, there.block_digest_size()) &&
-                           there.block_digest(static_cast<int>(i)) == here[i];
-    if (i < blocks.size()) {
-      verdict.blocks.push_back({blocks[i].name, blocks[i].max_bytes, identical});
-    } else if (i == blocks.size()) {
-      verdict.blocks.push_back({"device state", 0, identical});
-    } else {
-      auto& disk = disks_->disk(i - blocks.size() - 1);
-      verdict.blocks.push_back({disk.image().path(), disk.bytes(), identical});
-    }
-  }
-  return verdict;
+  return compare_memory(machine_.layout(), *here, reply->verify());
 }
 
 Result<> Primary::pause(hypervisor::PauseFor purpose) {
@@ -362,16 +401,24 @@ Result<> Primary::pause(hypervisor::PauseFor purpose) {
   return machine_.pause(purpose);
 }
 
-Result<replication::Reply> Primary::ask(const replication::Request& request) {
-  {
+Result<std::uint64_t> Primary::send_request(replication::Request request) {
+  const auto sealed = [this] {
     const std::lock_guard lock{mutex_};
     reply_.reset();
-  }
-  UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, Epoch{}, request));
-  return await_reply(request.id());
+    return sealed_last();
+  }();
+  request.set_id(++request_);
+  UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, sealed, request));
+  return request_;
+}
+
+Result<replication::Reply> Primary::ask(replication::Request request) {
+  UNDERSTUDY_TRY(const auto id, send_request(std::move(request)));
+  return await_reply(id);
 }
 
 Result<TimePoint> Primary::hand_over() {
+  stop_verifying({ErrorKind::conflict, "the guest is being switched over"});
   const auto room = [this] { return epochs_.may_seal() && !lost_; };
   UNDERSTUDY_CHECK(wait_until(room, limits::switchover_commit, "the backup does not keep up"));
   const auto sealed = seal_paused(hypervisor::Then::stay_paused);
@@ -410,7 +457,7 @@ Result<Primary::Sealed> Primary::seal_and_ask() {
   UNDERSTUDY_CHECK(send_seal(sealed));
   replication::Request request;
   request.set_id(sealed.epoch.value());
-  request.mutable_verify();
+  request.mutable_verify()->set_memory_only(true);
   UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, sealed.epoch, request));
   return sealed;
 }
@@ -420,7 +467,7 @@ Result<> Primary::wait_until(const std::function<bool()>& done, Duration patienc
   const auto deadline = now() + patience;
   std::unique_lock lock{mutex_};
   while (!done()) {
-    if (lost_) return fail(ErrorKind::closed, "the backup went away");
+    if (lost_) return fail(backup_gone());
     if (!link_up_) return fail(ErrorKind::unavailable, "the link to the backup is down");
     if (now() >= deadline) return fail(ErrorKind::timed_out, "{}", too_late);
     changed_.wait_for(lock, wait_step);
@@ -429,28 +476,6 @@ Result<> Primary::wait_until(const std::function<bool()>& done, Duration patienc
     lock.lock();
   }
   return {};
-}
-
-Result<std::vector<std::string>> Primary::digest_here(const Sealed& sealed) {
-  ImageDigest digest{machine_.layout()};
-  UNDERSTUDY_CHECK(machine_.read([&](PageIndex first, std::span<const std::byte> contents) {
-    digest.add(first, contents);
-    return Result<>{};
-  }));
-  auto rest = sealed.devices.bytes;
-  for (PageIndex page{machine_.layout().pages()}; !rest.empty(); page = page.next()) {
-    std::array<std::byte, page_bytes> padded{};
-    const auto size = std::min(rest.size(), page_bytes);
-    std::copy_n(rest.begin(), size, padded.begin());
-    digest.add(page, padded);
-    rest = rest.subspan(size);
-  }
-  auto result = digest.finish();
-  if (disks_ == nullptr) return result;
-  const auto keep_going = [this] { return !events_.cancelled(); };
-  UNDERSTUDY_TRY(const auto disks, digest_disks(*disks_, keep_going));
-  result.insert(result.end(), disks.begin(), disks.end());
-  return result;
 }
 
 Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
@@ -472,6 +497,7 @@ PrimaryStatus Primary::status() const {
 }
 
 Result<> Primary::end(const std::string& reason) {
+  stop_verifying({ErrorKind::closed, "protection was ended: " + reason});
   disk_stream_.reset();
   sender_->stop(reason);
   return stalled_ ? end_stall() : Result<>{};

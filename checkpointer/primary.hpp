@@ -21,6 +21,7 @@
 #include "checkpointer/epoch_statistics.hpp"
 #include "checkpointer/frame_writer.hpp"
 #include "checkpointer/pacer.hpp"
+#include "checkpointer/verification.hpp"
 #include "config/config.pb.h"
 #include "hypervisor/machine.hpp"
 #include "netbuffer/output_gate.hpp"
@@ -41,17 +42,6 @@ struct PrimaryStatus : ProtectionProgress {
   EpochSummary epochs;
   EpochTotals totals;
   replication::SenderStatus link;
-};
-
-struct BlockVerdict {
-  std::string name;
-  std::uint64_t bytes;
-  bool identical;
-};
-
-struct VerifyVerdict {
-  Epoch epoch;
-  std::vector<BlockVerdict> blocks;
 };
 
 class Primary {
@@ -83,7 +73,7 @@ class Primary {
   [[nodiscard]] Result<> synchronise();
 
   /// Does what is due; returns when to be called again at the latest. An error means that capture
-  /// has failed, here or in `verify`: protection must end, and the guest may be paused.
+  /// has failed: protection must end, and the guest may be paused.
   [[nodiscard]] Result<TimePoint> act();
 
   /// The epoch after `sealed` has held its first packet. Any thread.
@@ -92,10 +82,10 @@ class Primary {
   /// The epoch after `sealed` fills the room for held output: it is cut short. Any thread.
   void output_presses(Epoch sealed);
 
-  /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
-  /// Blocks the guest for the time it takes to read its memory, but not for a backup that does not
-  /// answer: a link that goes down, or `cancelled`, ends the wait.
-  [[nodiscard]] Result<VerifyVerdict> verify();
+  /// Compares the guest with the replica: `act` does it, and tells. One at a time.
+  void verify(VerifyOrder order);
+  /// Ends it, if there is one.
+  void stop_verifying(const Error& why);
 
   /// Pauses the guest for good, and returns when the backup holds the epoch that ends there: the
   /// moment of the pause. After an error the guest runs on, or capture is broken as above.
@@ -121,14 +111,17 @@ class Primary {
     TimePoint paused;
     CaptureCounts counts;
   };
-  void open_disks(GuestDisks& disks, std::uint64_t bytes_per_second);
+  void open_disks(GuestDisks& disks);
   [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Result<> copy_memory();
   void progressed(double fraction);
   /// The running epoch had better end soon. Any thread.
   void hasten();
-  [[nodiscard]] Result<replication::Reply> ask(const replication::Request& request);
+  [[nodiscard]] Result<replication::Reply> ask(replication::Request request);
+  /// Without waiting: the request's number.
+  [[nodiscard]] Result<std::uint64_t> send_request(replication::Request request);
   [[nodiscard]] Epoch running() const;
+  [[nodiscard]] Epoch sealed_last() const;  ///< under the lock
   [[nodiscard]] Result<Sealed> seal_paused(hypervisor::Then then);
   [[nodiscard]] Result<> send_seal(const Sealed& sealed);
   [[nodiscard]] Result<hypervisor::DeviceState> pause_and_take(Epoch epoch, hypervisor::Then then);
@@ -139,6 +132,12 @@ class Primary {
   [[nodiscard]] Result<> pause(hypervisor::PauseFor purpose);
   [[nodiscard]] Result<> stall();
   [[nodiscard]] Result<> end_stall();
+  /// A step of the verification; when the next is due.
+  [[nodiscard]] Result<TimePoint> go_on_verifying();
+  /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
+  /// Blocks the guest for the time it takes to read its memory, but not for a backup that does not
+  /// answer: a link that goes down, or `cancelled`, ends the wait.
+  [[nodiscard]] Result<VerifyVerdict> verify_memory();
   [[nodiscard]] Result<Sealed> seal_and_ask();
   [[nodiscard]] tl::unexpected<Error> broken(const Error& why);
   /// Waits until `done`, which is called under the lock; a session or link that is down, or
@@ -146,9 +145,6 @@ class Primary {
   [[nodiscard]] Result<> wait_until(const std::function<bool()>& done, Duration patience,
                                     std::string_view too_late);
   [[nodiscard]] Result<> run_on(const Sealed& sealed);
-  [[nodiscard]] Result<std::vector<std::string>> digest_here(const Sealed& sealed);
-  [[nodiscard]] VerifyVerdict compare(const std::vector<std::string>& here,
-                                      const replication::VerifyReply& there) const;
   [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
   /// Whether news of an epoch concerns this protection's running one. Under the lock.
   [[nodiscard]] bool is_running(Epoch epoch) const;
@@ -165,6 +161,9 @@ class Primary {
   std::optional<Capture> capture_;
   std::optional<DiskStream> disk_stream_;
   GuestDisks* disks_{};
+  std::uint64_t disk_bytes_per_second_{};  ///< compared or sent, beside epochs; 0: no limit
+  std::unique_ptr<Verification> verification_;
+  std::uint64_t request_{};           ///< the last that was asked, but by number of an epoch
   bool holding_{};                    ///< the gate holds since the first pause
   std::optional<TimePoint> stalled_;  ///< paused since, for want of room
   std::optional<Error> broken_;       ///< capture has failed: the shadow is no longer true

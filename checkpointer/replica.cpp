@@ -188,8 +188,10 @@ replication::Reply Replica::on_request(const replication::Request& request,
   const std::lock_guard image{image_mutex_};
   if (const auto there = need_image(); !there) {
     reply.set_failed(there.error().message);
-  } else if (request.has_verify()) {
+  } else if (request.has_verify() && (request.verify().memory_only() || !disks_)) {
     answer_verify(reply, keep_going);
+  } else if (request.has_verify()) {
+    reply.set_failed("it compares disks while the guest runs, which this host cannot yet: upgrade");
   } else if (request.has_disk_digest() && disks_) {
     answer_disk_digest(request.disk_digest(), reply);
   } else {
@@ -203,10 +205,6 @@ void Replica::answer_verify(replication::Reply& reply, const replication::KeepGo
   if (!blocks) return reply.set_failed("the session is ending");
   reply.mutable_verify()->set_epoch(status().committed.value());
   for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
-  if (!disks_) return;
-  const auto disks = disks_->digest_disks(keep_going);
-  if (!disks) return reply.set_failed(disks.error().message);
-  for (const auto& disk : *disks) reply.mutable_verify()->add_block_digest(disk);
 }
 
 void Replica::answer_disk_digest(const replication::DiskDigestRequest& request,
@@ -214,6 +212,7 @@ void Replica::answer_disk_digest(const replication::DiskDigestRequest& request,
   const auto chunks = disks_->digest_chunks(request);
   if (!chunks) return reply.set_failed(chunks.error().message);
   auto& answer = *reply.mutable_disk_digest();
+  answer.set_epoch(status().committed.value());
   for (const auto& chunk : *chunks) answer.add_chunk_digest(chunk);
 }
 

@@ -47,6 +47,16 @@ void WriteLog::hurry(bool whether) {
   changed_.notify_all();
 }
 
+std::size_t WriteLog::bytes() const {
+  const std::lock_guard lock{mutex_};
+  return bytes_;
+}
+
+void WriteLog::visit(const std::function<void(const DiskWrite&)>& visit) const {
+  const std::lock_guard lock{mutex_};
+  for (const auto& write : writes_) visit(write);
+}
+
 Result<std::vector<DiskWrite>> WriteLog::cut() {
   const std::lock_guard lock{mutex_};
   bytes_ = 0;

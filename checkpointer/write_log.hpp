@@ -35,11 +35,16 @@ class WriteLog {
   /// Whether writes must not wait: the machine is about to be paused, which waits for them.
   void hurry(bool whether);
 
+  /// What the running epoch holds.
+  [[nodiscard]] std::size_t bytes() const;
+  /// Each write of the running epoch. The log is locked meanwhile.
+  void visit(const std::function<void(const DiskWrite&)>& visit) const;
+
   /// Ends the epoch; `limit` when more was written than any backup takes.
   [[nodiscard]] Result<std::vector<DiskWrite>> cut();
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::function<void()> hasten_;
   std::vector<DiskWrite> writes_;

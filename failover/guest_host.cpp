@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 
 #include "config/log.hpp"
+#include "failover/verify_call.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -240,24 +241,7 @@ void GuestHost::clone_source(std::function<void(Result<checkpointer::CloneSource
 }
 
 void GuestHost::verify(std::shared_ptr<ControlCall> call) {
-  call->progress("comparing every page with the replica", -1);
-  // The call goes back to the io_context's thread with its answer: it may be released there only.
-  engine_.verify(
-      [this, call = std::move(call)](Result<checkpointer::VerifyVerdict> verdict) mutable {
-        boost::asio::post(daemon_.io, [call = std::move(call), verdict = std::move(verdict)] {
-          if (!verdict) return call->fail(verdict.error());
-          control::Reply reply;
-          auto& message = *reply.mutable_verification();
-          message.set_epoch(verdict->epoch.value());
-          for (const auto& block : verdict->blocks) {
-            auto& one = *message.add_block();
-            one.set_name(block.name);
-            one.set_bytes(block.bytes);
-            one.set_identical(block.identical);
-          }
-          call->finish(std::move(reply));
-        });
-      });
+  engine_.verify(verify_order(daemon_.io, std::move(call)));
 }
 
 // --- actions

@@ -41,6 +41,7 @@ struct Wish {
   std::string gdb;
   std::string stop;
   bool accept_disks{};
+  bool repair{};
   bool yes{};
   bool json{};
   bool watch{};
@@ -257,7 +258,9 @@ class Console {
     return good(test) ? exit_done : exit_refused;
   }
 
-  static bool good(const control::Verification& verification) { return identical(verification); }
+  static bool good(const control::Verification& verification) {
+    return outcome(verification) != Outcome::different;
+  }
   static bool good(const control::CloneInfo& clone) {
     return std::ranges::all_of(clone.probe(), &control::ProbeReport::passed);
   }
@@ -316,7 +319,10 @@ control::Request request_for(const std::string& command, const Wish& wish) {
   if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
   if (command == "unprotect") request.mutable_unprotect()->set_guest(wish.guest);
   if (command == "switchover") request.mutable_switch_over()->set_guest(wish.guest);
-  if (command == "verify") request.mutable_verify()->set_guest(wish.guest);
+  if (command == "verify") {
+    request.mutable_verify()->set_guest(wish.guest);
+    request.mutable_verify()->set_repair(wish.repair);
+  }
   if (command == "protect") {
     request.mutable_protect()->set_guest(wish.guest);
     request.mutable_protect()->set_backup(wish.backup);
@@ -382,7 +388,8 @@ void describe(CLI::App& app, Wish& wish) {
                  "from the disk images here, even if they are not the newest or not whole");
   add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
   add_guest_command(app, "switchover", "Let a guest's backup run it, and keep it protected", wish);
-  add_guest_command(app, "verify", "Compare a guest's memory with its replica", wish);
+  add_guest_command(app, "verify", "Compare a guest's disks and memory with its replica", wish)
+      ->add_flag("--repair", wish.repair, "send what differs on the backup's disks again");
   auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
   sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");
   sla->add_option("--html", wish.html, "write a report, too")->type_name("FILE");

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace understudy::failover::console {
 namespace {
@@ -223,6 +225,46 @@ class View {
   std::string out_;
 };
 
+Outcome outcome(const control::VerifiedBlock& block) {
+  if (block.identical()) return Outcome::identical;
+  const bool repaired =
+      block.chunks_different() > 0 && block.chunks_repaired() == block.chunks_different();
+  return repaired ? Outcome::repaired : Outcome::different;
+}
+
+std::string verdict_text(Outcome outcome, const Paint& paint) {
+  switch (outcome) {
+    case Outcome::identical: return paint("identical", Colour::green);
+    case Outcome::repaired: return paint("REPAIRED", Colour::yellow);
+    case Outcome::different: break;
+  }
+  return paint("DIFFERS", Colour::red);
+}
+
+std::string replica_text(Outcome outcome, const Paint& paint) {
+  switch (outcome) {
+    case Outcome::identical: return "is " + paint("identical", Colour::green);
+    case Outcome::repaired: return "differed, and is " + paint("repaired", Colour::yellow);
+    case Outcome::different: break;
+  }
+  return paint("DIFFERS", Colour::red);
+}
+
+/// How much of a disk differs, and where.
+std::string difference_text(const control::VerifiedBlock& block) {
+  const auto different = block.chunks_different();
+  auto words =
+      fmt::format("{} of its chunks of 64 KiB {}, at byte {}", count_text(different),
+                  different == 1 ? "differs" : "differ", fmt::join(block.different_at(), ", "));
+  if (std::cmp_less(block.different_at_size(), different)) words += " ...";
+  const auto repaired = block.chunks_repaired();
+  if (repaired > 0) words += fmt::format("; {} sent again and committed", count_text(repaired));
+  Paragraph paragraph{screen_columns, 4};
+  paragraph.add("   ", 3);
+  paragraph.add_text(words);
+  return std::move(paragraph).text();
+}
+
 }  // namespace
 
 std::string status_view(const control::Status& status, const Paint& paint) {
@@ -243,15 +285,13 @@ std::string status_view(const control::Status& status, const Paint& paint) {
 std::string verification_view(const control::Verification& verification, const Paint& paint) {
   std::string text;
   for (const auto& block : verification.block()) {
-    text += fmt::format(
-        "  {:<32} {:>10}  {}\n", clip(block.name(), 32),
-        bytes_text(static_cast<double>(block.bytes())),
-        block.identical() ? paint("identical", Colour::green) : paint("DIFFERS", Colour::red));
+    text += fmt::format("  {:<32} {:>10}  {}\n", clip(block.name(), 32),
+                        bytes_text(static_cast<double>(block.bytes())),
+                        verdict_text(outcome(block), paint));
+    if (block.chunks_different() > 0) text += difference_text(block);
   }
-  return text + fmt::format("epoch {}: {}\n", count_text(verification.epoch()),
-                            identical(verification)
-                                ? paint("the replica is identical", Colour::green)
-                                : paint("the replica DIFFERS", Colour::red));
+  return text + fmt::format("epoch {}: the replica {}\n", count_text(verification.epoch()),
+                            replica_text(outcome(verification), paint));
 }
 
 std::string link_test_view(const control::LinkTest& test, const Paint& paint) {
@@ -273,10 +313,11 @@ std::string link_test_view(const control::LinkTest& test, const Paint& paint) {
   return text + "* what the configuration uses\n";
 }
 
-bool identical(const control::Verification& verification) {
+Outcome outcome(const control::Verification& verification) {
   const auto& blocks = verification.block();
-  return !blocks.empty() && std::all_of(blocks.begin(), blocks.end(),
-                                        [](const auto& block) { return block.identical(); });
+  auto worst = blocks.empty() ? Outcome::different : Outcome::identical;
+  for (const auto& block : blocks) worst = std::max(worst, outcome(block));
+  return worst;
 }
 
 }  // namespace understudy::failover::console

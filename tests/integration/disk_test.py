@@ -1,7 +1,8 @@
 """A guest whose database lies on two replicated disks, its log on one of its own: its host dies, then both do.
-Its disk may be full. About 2 minutes."""
+Its disk may be full, its backup's decay. About 2 minutes."""
 
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -16,6 +17,7 @@ from labkit.story import wait_for
 
 
 SYNC_RATE_MIB = 400
+CHUNK = 64 << 10
 
 
 class DiskTest(LabCase):
@@ -104,7 +106,42 @@ class DiskTest(LabCase):
         self.run_out_of_space()
         self.assertIn("the replica is identical", self.hosts.order("a", "verify", "pg"))
 
-    def test_3_disk_and_memory_survive_at_the_same_epoch(self):
+    def free_chunk(self, image) -> int:
+        """The byte where a chunk begins that the file system in the image does not use, nor soon will."""
+        said = subprocess.run(["dumpe2fs", str(image)], capture_output=True, text=True, timeout=60).stdout
+        block = int(re.search(r"^Block size: +(\d+)$", said, re.M)[1])
+        ranges = [(int(first) * block, int(last) * block)
+                  for line in re.findall(r"^  Free blocks: (.*)$", said, re.M)
+                  for first, last in re.findall(r"(\d+)-(\d+)", line)]
+        first, last = max(ranges, key=lambda one: one[1] - one[0])
+        self.assertGreater(last - first, 4 * CHUNK)
+        return (first + last) // 2 // CHUNK * CHUNK
+
+    def test_3_damage_on_the_backup_is_found_and_repaired_while_the_guest_runs(self):
+        image = self.hosts.lab.host("b").disks[0]
+        at = self.free_chunk(image)
+        with open(image, "r+b", buffering=0) as file:
+            for page in range(at, at + CHUNK, 4096):
+                os.pwrite(file.fileno(), b"decayed", page)
+        with story.LedgerProcess(self.hosts, self.directory, "verify") as ledger:
+            ledger.wait_acks(5, 20)
+            epoch = self.guest("a")["epoch"]
+            found = self.hosts.understudy("a", "verify", "pg")
+            self.assertEqual(found.returncode, 1, found.stderr)
+            self.assertRegex(found.stdout, r"pg.img +\S+ GiB +DIFFERS")
+            self.assertRegex(found.stdout, rf"1 of its chunks of 64 KiB differs, at byte {at}\n")
+            self.assertIn("the replica DIFFERS", found.stdout)
+            # The disks took their time, at the rate that is allowed; a guest that was paused has no epochs.
+            self.assertIn("comparing disks", found.stderr)
+            self.assertGreater(int(re.search(r"^epoch ([\d,]+):", found.stdout, re.M)[1].replace(",", "")), epoch + 8)
+            repaired = self.hosts.order("a", "verify", "pg", "--repair")
+            self.assertRegex(repaired, rf"at byte {at}; 1 sent again and\s+committed")
+            self.assertIn("the replica differed, and is repaired", repaired)
+            self.assertIn("the replica is identical", self.hosts.order("a", "verify", "pg"))
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+
+    def test_4_disk_and_memory_survive_at_the_same_epoch(self):
         verdict = self.hosts.order("a", "verify", "pg")
         self.assertRegex(verdict, r"pg.img +\S+ GiB +identical")
         self.assertRegex(verdict, r"pg-1.img +\S+ MiB +identical")
@@ -112,7 +149,7 @@ class DiskTest(LabCase):
         kill_story.tell(self.hosts, self.directory, 1.0, result)
         self.assertEqual(result.failures(), [])
 
-    def test_4_the_old_primary_takes_over_what_differs(self):
+    def test_5_the_old_primary_takes_over_what_differs(self):
         """Its image went on beyond the last commit, and the survivor's since."""
         self.hosts.lab.start("a")
         self.hosts.wait_state("a", "UNPROTECTED", 20)
@@ -126,7 +163,7 @@ class DiskTest(LabCase):
         self.assertLess(differed, 4000, compared)  # of 16384, nearly half of them not zero
         self.assertIn("the replica is identical", self.hosts.order("b", "verify", "pg"))
 
-    def test_5_both_hosts_lose_power(self):
+    def test_6_both_hosts_lose_power(self):
         """All that was acknowledged is on the disk of the host that ran it; the other one refuses."""
         with story.LedgerProcess(self.hosts, self.directory, "power") as ledger:
             ledger.wait_acks(50, 20)
@@ -145,7 +182,7 @@ class DiskTest(LabCase):
         self.assertEqual((table.lost, table.duplicated), (0, 0), table.examples)
         self.assertEqual(story.amcheck(self.hosts)[0], True)
 
-    def test_6_a_backup_that_crashes_while_it_applies(self):
+    def test_7_a_backup_that_crashes_while_it_applies(self):
         self.hosts.protect("b", "a")
         command = story.pgbench_command(20)
         with story.Background(self.hosts, command, self.directory / "pgbench-crash.log"):
@@ -157,7 +194,7 @@ class DiskTest(LabCase):
             self.hosts.protect("b", "a")
         self.assertIn("the replica is identical", self.hosts.order("b", "verify", "pg"))
 
-    def test_7_file_systems_are_clean_after_a_clean_end(self):
+    def test_8_file_systems_are_clean_after_a_clean_end(self):
         self.power_off("b")
         self.fsck("b")
 

@@ -57,8 +57,7 @@ TEST_CASE("a backup that ends without a promotion leaves a replica that does not
   {
     const auto replica = *DiskReplica::create(*disks, state);
     replica->commit({}, Epoch{1});
-    const auto digests = replica->digest_disks([] { return true; });  // waits for the commit
-    REQUIRE(digests);
+    REQUIRE(replica->wait_until_applied([] { return true; }));
   }
   CHECK(state.load() == ImageState::replica);
   CHECK_FALSE(state.may_start());
@@ -126,8 +125,9 @@ TEST_CASE("an image that became shorter is an error, and not zeros") {
   const auto disks = *GuestDisks::open(directory.guest(1));
   const auto replica = *DiskReplica::create(*disks, state);
   std::filesystem::resize_file(directory.image(0), 0);
-  const auto digests = replica->digest_disks([] { return true; });
-  CHECK_FALSE(digests);
+  replication::DiskDigestRequest request;
+  request.set_chunks(1);
+  CHECK_FALSE(replica->digest_chunks(request));
 }
 
 TEST_CASE("digests are refused beyond a disk, and tell chunks apart") {

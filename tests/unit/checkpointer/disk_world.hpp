@@ -42,6 +42,18 @@ class DiskDirectory {
   TemporaryDirectory directory_;
 };
 
+/// A guest's disks on both hosts.
+struct DiskPair {
+  explicit DiskPair(int number, std::uint64_t bytes = small_disk_bytes)
+      : active{*GuestDisks::open(here.guest(number, bytes))},
+        standby{*GuestDisks::open(there.guest(number, bytes))} {}
+
+  DiskDirectory here;
+  DiskDirectory there;
+  std::unique_ptr<GuestDisks> active;
+  std::unique_ptr<GuestDisks> standby;
+};
+
 /// One record of data, as it travels.
 inline std::vector<std::byte> data_record(std::uint16_t disk, std::uint64_t offset,
                                           std::span<const std::byte> data) {

@@ -1,11 +1,13 @@
 // A guest, a gate and a session in memory.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "config/assert.hpp"
@@ -47,6 +49,8 @@ class FakeMachine final : public hypervisor::ActiveMachine {
     return {};
   }
   Result<> pause(hypervisor::PauseFor /*purpose*/) override {
+    wants_to_pause_ = true;
+    if (!stopped_.owns_lock()) stopped_.lock();
     running_ = false;
     ++pauses;
     return {};
@@ -71,14 +75,21 @@ class FakeMachine final : public hypervisor::ActiveMachine {
   }
   Result<hypervisor::DeviceState> save_devices(hypervisor::Then then) override {
     UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
-    running_ = then == hypervisor::Then::run_on;
+    if (then == hypervisor::Then::run_on) run_on();
     if (save_fails) return fail(ErrorKind::io, "no devices today");
     return hypervisor::DeviceState{devices_,
                                    {layout_.blocks()[0].max_bytes, page_bytes, 2 * page_bytes}};
   }
   Result<> resume() override {
-    running_ = true;
+    run_on();
     return {};
+  }
+  /// What its processor does while the machine runs. Another thread.
+  template <class Work>
+  void as_guest(const Work& work) {
+    while (wants_to_pause_) std::this_thread::yield();
+    const std::lock_guard lock{processor_};
+    work();
   }
 
   [[nodiscard]] bool running() const { return running_; }
@@ -97,6 +108,12 @@ class FakeMachine final : public hypervisor::ActiveMachine {
     written_.insert(page);
   }
 
+  void run_on() {
+    running_ = true;
+    wants_to_pause_ = false;
+    if (stopped_.owns_lock()) stopped_.unlock();
+  }
+
   hypervisor::RamLayout layout_;
   std::vector<std::byte> ram_;
   std::vector<std::byte> devices_;
@@ -104,6 +121,9 @@ class FakeMachine final : public hypervisor::ActiveMachine {
   std::set<std::uint64_t> written_;
   std::set<std::uint64_t> dirty_;
   bool running_{true};
+  std::mutex processor_;
+  std::unique_lock<std::mutex> stopped_{processor_, std::defer_lock};
+  std::atomic<bool> wants_to_pause_{};
 };
 
 /// Packets are numbers. Thread-safe.

@@ -34,7 +34,7 @@ struct Disks {
     replica->commit({std::span{record}}, Epoch{++epoch});
   }
   void applied() {
-    REQUIRE(replica->digest_disks([] { return true; }));
+    REQUIRE(replica->wait_until_applied([] { return true; }));
   }
   [[nodiscard]] Bytes frozen(std::uint64_t offset, std::size_t bytes) {
     REQUIRE(snapshot->wait_until_settled(std::chrono::seconds{10}));

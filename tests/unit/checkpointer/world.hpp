@@ -8,6 +8,7 @@
 #include "../replication/tcp_relay.hpp"
 #include "checkpointer/primary.hpp"
 #include "checkpointer/replica.hpp"
+#include "disk_world.hpp"
 #include "fakes.hpp"
 
 namespace understudy::checkpointer {
@@ -31,10 +32,17 @@ class WatchedReplica final : public replication::ReplicaEvents {
     if (checked) whole_ = whole_.next();
     return checked;
   }
+  Result<> on_sync_disk(std::span<const std::byte> payload) override {
+    return replica_->on_sync_disk(payload);
+  }
+  Result<> on_check_disk(std::span<const std::byte> payload) override {
+    return replica_->on_check_disk(payload);
+  }
   void on_commit(const replication::StagedEpoch& epoch) override { replica_->on_commit(epoch); }
   replication::Reply on_request(const replication::Request& request,
                                 const replication::KeepGoing& keep_going) override {
-    wait_while_blocked();
+    ++asked_;
+    wait_while_blocked(keep_going);
     return replica_->on_request(request, keep_going);
   }
   void on_end(const Error& reason) override { replica_->on_end(reason); }
@@ -48,29 +56,32 @@ class WatchedReplica final : public replication::ReplicaEvents {
     blocked_ = false;
     changed_.notify_all();
   }
+  [[nodiscard]] int asked() const { return asked_; }
   [[nodiscard]] Epoch whole() const {
     const std::lock_guard lock{mutex_};
     return whole_;
   }
 
  private:
-  void wait_while_blocked() {
+  void wait_while_blocked(const replication::KeepGoing& keep_going = [] { return true; }) {
     std::unique_lock lock{mutex_};
-    changed_.wait(lock, [this] { return !blocked_; });
+    while (blocked_ && keep_going()) changed_.wait_for(lock, milliseconds{1});
   }
 
   std::shared_ptr<Replica> replica_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool blocked_{};
+  std::atomic<int> asked_{};
   Epoch whole_;
 };
 
 class Backup {
  public:
-  explicit Backup(const hypervisor::RamLayout& layout) : image_(layout.bytes()) {
+  explicit Backup(const hypervisor::RamLayout& layout, std::unique_ptr<DiskReplica> disks = nullptr)
+      : image_(layout.bytes()) {
     replica_ = *Replica::create(
-        layout, image_, [](const Error&) {}, [](Epoch) {});
+        layout, image_, [](const Error&) {}, [](Epoch) {}, std::move(disks));
     watched_ = std::make_shared<WatchedReplica>(replica_);
     server_ = std::move(*replication::ReplicationServer::listen(
         {"127.0.0.1", 0}, "c1", "b",
@@ -94,6 +105,7 @@ class Backup {
   /// After `stop`.
   [[nodiscard]] const std::vector<std::byte>& image() const { return image_; }
   [[nodiscard]] hypervisor::DeviceState devices() const { return replica_->devices(); }
+  [[nodiscard]] Result<> finish_disks() { return replica_->finish_disks(); }
 
  private:
   std::vector<std::byte> image_;
@@ -109,8 +121,13 @@ class World {
     std::uint32_t interval_ms;
     std::uint32_t min_interval_ms;
   };
-  explicit World(std::uint64_t seed = 1, Pace pace = {4, 2}, std::uint64_t pages = 200)
-      : machine{layout_of_pages(pages), seed}, backup{machine.layout()}, relay{backup.endpoint()} {
+  /// `disks`: null for a guest without.
+  explicit World(std::uint64_t seed = 1, Pace pace = {4, 2}, std::uint64_t pages = 200,
+                 DiskPair* disks = nullptr)
+      : machine{layout_of_pages(pages), seed},
+        backup{machine.layout(), replica_of(disks)},
+        relay{backup.endpoint()},
+        disks_{disks} {
     settings_.set_interval_ms(pace.interval_ms);
     settings_.set_min_interval_ms(pace.min_interval_ms);
     settings_.set_epochs_in_flight(3);
@@ -129,14 +146,19 @@ class World {
       message->set_used_bytes(block.used_bytes);
       message->set_max_bytes(block.max_bytes);
     }
+    if (disks_ != nullptr) {
+      for (const auto bytes : disks_->active->sizes()) offer.add_disk_bytes(bytes);
+    }
     Primary::Events events;
     events.wake = [this] { note([&] { woken_ = true; }); };
     events.first_commit = [this](Epoch) { note([&] { ++first_commits_; }); };
     events.lost = [this](const Error& why) { note([&] { lost_ = why.message; }); };
     events.cancelled = [this] { return with(cancelled_); };
-    UNDERSTUDY_TRY(primary,
-                   Primary::open(machine, gate, settings_,
-                                 {{"c1", "a", "b", relay.endpoint()}, offer}, std::move(events)));
+    UNDERSTUDY_TRY(primary, Primary::open(machine, gate, settings_,
+                                          {{"c1", "a", "b", relay.endpoint()},
+                                           offer,
+                                           disks_ != nullptr ? disks_->active.get() : nullptr},
+                                          std::move(events)));
     return {};
   }
 
@@ -177,6 +199,16 @@ class World {
     return run_until([&] { return primary->status().committed >= enough; }, 0);
   }
 
+  /// From the order to the verdict, with the guest at work or not.
+  [[nodiscard]] Result<VerifyVerdict> verify(Repair repair = Repair::no, std::size_t writes = 0) {
+    std::optional<Result<VerifyVerdict>> verdict;
+    primary->verify({repair, [](const std::string&, double) {},
+                     [&](Result<VerifyVerdict> said) { verdict = std::move(said); }});
+    const bool ended = run_until([&] { return verdict.has_value(); }, writes);
+    if (!ended) primary->stop_verifying({ErrorKind::timed_out, "no verdict"});
+    return *verdict;
+  }
+
   [[nodiscard]] bool replica_is_equal() {
     backup.stop();
     const auto devices = backup.devices();
@@ -208,6 +240,13 @@ class World {
     return member;
   }
 
+  static std::unique_ptr<DiskReplica> replica_of(DiskPair* disks) {
+    if (disks == nullptr) return nullptr;
+    disks->standby->set_mode(DiskMode::standby);
+    return *DiskReplica::create(*disks->standby, DiskState{disks->there.path(), "pg"});
+  }
+
+  DiskPair* disks_;
   config::Protection settings_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -60,6 +60,8 @@ class Daemon {
         auto& block = *reply.mutable_verification()->add_block();
         block.set_name("pc.ram");
         block.set_identical(call.request().verify().guest() == "pg");
+        block.set_chunks_different(3);
+        block.set_chunks_repaired(call.request().verify().repair() ? 3 : 0);
         break;
       }
       case control::Request::kProtect:
@@ -178,6 +180,7 @@ TEST_CASE("commands reach the daemon, and its answer the operator") {
   CHECK(ask({"status", "--json"}).out.find("\"host\": \"a\"") != std::string::npos);
   CHECK(ask({"verify", "pg"}).code == exit_done);
   CHECK(ask({"verify", "other"}).code == exit_refused);
+  CHECK(ask({"verify", "other", "--repair"}).code == exit_done);
   const auto refused = ask({"protect", "pg", "--backup", "a"});
   CHECK(refused.code == exit_refused);
   CHECK(refused.err == "understudy: a cannot be its own backup\n");

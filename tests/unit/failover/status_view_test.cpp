@@ -197,21 +197,48 @@ TEST_CASE("colour changes nothing but colour") {
 
 TEST_CASE("a verification names the block that differs") {
   control::Verification verification;
-  CHECK_FALSE(identical(verification));
+  CHECK(outcome(verification) == Outcome::different);
   verification.set_epoch(42);
   auto& ram = *verification.add_block();
   ram.set_name("pc.ram");
   ram.set_bytes(1U << 30U);
   ram.set_identical(true);
-  CHECK(identical(verification));
+  CHECK(outcome(verification) == Outcome::identical);
   CHECK(verification_view(verification, plain) ==
         "  pc.ram                              1.0 GiB  identical\n"
         "epoch 42: the replica is identical\n");
   auto& vga = *verification.add_block();
   vga.set_name("vga.vram");
-  CHECK_FALSE(identical(verification));
+  CHECK(outcome(verification) == Outcome::different);
   CHECK(verification_view(verification, plain).find("epoch 42: the replica DIFFERS") !=
         std::string::npos);
+}
+
+TEST_CASE("a verification says where a disk differs, and what of it is repaired") {
+  control::Verification verification;
+  verification.set_epoch(42);
+  auto& disk = *verification.add_block();
+  disk.set_name("/images/pg.img");
+  disk.set_bytes(1U << 30U);
+  disk.set_chunks_different(1);
+  disk.add_different_at(65536);
+  CHECK(outcome(verification) == Outcome::different);
+  CHECK(verification_view(verification, plain) ==
+        "  /images/pg.img                      1.0 GiB  DIFFERS\n"
+        "    1 of its chunks of 64 KiB differs, at byte 65536\n"
+        "epoch 42: the replica DIFFERS\n");
+  disk.set_chunks_different(1000);
+  disk.set_chunks_repaired(999);
+  CHECK(outcome(verification) == Outcome::different);
+  disk.set_chunks_repaired(1000);
+  CHECK(outcome(verification) == Outcome::repaired);
+  CHECK(verification_view(verification, plain) ==
+        "  /images/pg.img                      1.0 GiB  REPAIRED\n"
+        "    1,000 of its chunks of 64 KiB differ, at byte 65536 ...; 1,000 sent again\n"
+        "    and committed\n"
+        "epoch 42: the replica differed, and is repaired\n");
+  verification.add_block()->set_name("pc.ram");
+  CHECK(outcome(verification) == Outcome::different);
 }
 
 TEST_CASE("JSON has every field by its name in the schema") {
