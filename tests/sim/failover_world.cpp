@@ -168,7 +168,9 @@ void World::tick_host(int i) {
   auto& host = at(i);
   clock += tick;
   for (const auto& one : guests) one->ticks(i);
-  if (pick(10) == 0 && host.ring) send(i, host.book->remind());
+  // Not while answers are on their way: hosts that remind each other of ever more would never end.
+  const bool has_heard_all = host.ring && host.delivered == host.ring->log.size();
+  if (pick(10) == 0 && has_heard_all) send(i, host.book->remind());
   decide(i);
 }
 
