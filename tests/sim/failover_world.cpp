@@ -106,6 +106,10 @@ void World::split(std::vector<std::vector<int>> into) {
   ++sequence_;
   link_is_apart = pick(2) == 0;
   slow = pick(2 * static_cast<int>(hosts.size()));
+  for (auto& host : hosts) {
+    if (host.alive && host.frozen)
+      part_from_others(host, {}, host.ring ? host.ring->log.size() : 0);
+  }
   for (const auto& part : parts) {
     auto ring = std::make_shared<Ring>();
     for (const int i : part) {
@@ -113,16 +117,27 @@ void World::split(std::vector<std::vector<int>> into) {
     }
     if (ring->hosts.empty()) continue;
     ring->id = {sequence_, at(ring->hosts.front()).id};
-    std::map<Ring*, std::size_t> cuts;
+    std::map<Ring*, Going> goings;
     for (const int i : ring->hosts) {
-      if (at(i).ring) cuts[at(i).ring.get()] = std::max(cuts[at(i).ring.get()], at(i).delivered);
+      auto& going = goings[at(i).ring.get()];
+      going.together.set(static_cast<std::size_t>(i));
+      going.delivered = std::max(going.delivered, at(i).delivered);
     }
     for (const int i : ring->hosts) {
+      const auto& going = goings[at(i).ring.get()];
+      part_from_others(at(i), going.together, going.delivered);
       // Those that go on together deliver the same messages first.
-      while (at(i).ring && at(i).delivered < cuts[at(i).ring.get()]) deliver(i);
+      while (at(i).ring && at(i).delivered < going.delivered) deliver(i);
       at(i).next_ring = ring;
     }
   }
+}
+
+/// Virtual synchrony: of its ring's messages the host has received those before `received`; of the
+/// others it will hear only those of hosts that have gone on with it ever since.
+void World::part_from_others(Host& host, HostSet together, std::size_t received) {
+  if (host.together.all()) host.received = received;
+  host.together &= together;
 }
 
 bool World::connected(int i, int j) const {
@@ -168,7 +183,9 @@ void World::tick_host(int i) {
   auto& host = at(i);
   clock += tick;
   for (const auto& one : guests) one->ticks(i);
-  if (pick(10) == 0 && host.ring) send(i, host.book->remind());
+  // Not while answers are on their way: hosts that remind each other of ever more would never end.
+  const bool has_heard_all = host.ring && host.delivered == host.ring->log.size();
+  if (pick(10) == 0 && has_heard_all) send(i, host.book->remind());
   decide(i);
 }
 
@@ -249,7 +266,8 @@ void World::hear_of_ring(int i) {
   if (!host.next_ring) return;
   host.ring = std::move(host.next_ring);
   host.next_ring.reset();
-  host.delivered = 0;
+  host.delivered = host.received = 0;
+  host.together.set();
   const auto& members = host.ring->hosts;
   const bool majority = 2 * members.size() > hosts.size() || mutant == Mutant::believes_itself;
   const bool quorate = majority || (pair() && two_node && host.was_quorate);
@@ -265,16 +283,16 @@ void World::hear_of_ring(int i) {
 void World::deliver(int i) {
   auto& host = at(i);
   if (!host.ring || host.delivered >= host.ring->log.size()) return;
-  // Others are in a new ring already: what is sent in the old one now reaches nobody but oneself.
   const auto ring = host.ring;
-  const auto& [from, message] = ring->log[host.delivered++];
-  if (!host.next_ring || from == i || connected(i, from)) {
-    send(i, host.book->on_message(at(from).id, message));
-    if (message.has_accepted() || message.has_adopted()) {
-      for (const auto& one : guests) one->note_decided(i);
-    }
-    decide(i);
+  const auto number = host.delivered++;
+  const auto& [from, message] = ring->log[number];
+  const bool arrives = number < host.received || host.together[static_cast<std::size_t>(from)];
+  if (!arrives && from != i) return;
+  send(i, host.book->on_message(at(from).id, message));
+  if (message.has_accepted() || message.has_adopted()) {
+    for (const auto& one : guests) one->note_decided(i);
   }
+  decide(i);
 }
 
 }  // namespace understudy::sim

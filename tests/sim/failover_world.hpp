@@ -3,6 +3,7 @@
 // that a seed or a test chooses.
 #pragma once
 
+#include <bitset>
 #include <deque>
 #include <map>
 #include <memory>
@@ -28,6 +29,8 @@ struct Ring {
   std::deque<std::pair<int, peer::Message>> log;
 };
 
+using HostSet = std::bitset<8>;
+
 struct Host {
   NodeId id;
   bool alive{true};
@@ -42,8 +45,10 @@ struct Host {
   std::shared_ptr<Ring> ring;        ///< in which it believes to be
   std::shared_ptr<Ring> next_ring;   ///< of which it has not heard yet
   std::size_t delivered{};
-  TimePoint looked;  ///< when it has done something last
-  TimePoint woke;    ///< from its last standstill
+  HostSet together{HostSet{}.set()};  ///< in its ring, as far as it still is one
+  std::size_t received{};             ///< of the ring's messages when it broke
+  TimePoint looked;                   ///< when it has done something last
+  TimePoint woke;                     ///< from its last standstill
 };
 
 /// An agent at work: it may outlive what it was started for.
@@ -135,9 +140,16 @@ class World {
   std::uint64_t confirmations{};
 
  private:
+  /// Hosts that leave a ring for the same next one.
+  struct Going {
+    HostSet together;
+    std::size_t delivered{};
+  };
+
   void act(int i);
   void notice_standstill(int i);
   void decide(int i);
+  void part_from_others(Host& host, HostSet together, std::size_t received);
   void hear_of_ring(int i);
   void deliver(int i);
   void tick_host(int i);

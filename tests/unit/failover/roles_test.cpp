@@ -362,5 +362,28 @@ TEST_CASE("a switchover that fails leaves the guest where it was", "[roles]") {
   CHECK(world.violation.empty());
 }
 
+TEST_CASE("guests protected in both directions fail over each by itself", "[roles]") {
+  World world{20, {.guests = 2}};
+  world.settle();
+  REQUIRE(world.on(a, 0).role->start(*world.at(a).book));
+  REQUIRE(world.on(b, 1).role->start(*world.at(b).book));
+  world.settle();
+  REQUIRE(world.on(a, 0).role->protect(*world.at(a).book, NodeId{2}));
+  REQUIRE(world.on(b, 1).role->protect(*world.at(b).book, NodeId{1}));
+  world.settle();
+  REQUIRE(world.on(a, 0).output() == Output::holding);
+  REQUIRE(world.on(b, 1).output() == Output::holding);
+  const auto answers = world.guest(1).answers();
+  world.kill(a);
+  world.settle(20000);
+  CHECK(world.on(b, 0).runs);
+  CHECK(world.on(b, 0).output() == Output::open);
+  CHECK(world.on(b, 1).runs);
+  CHECK(world.on(b, 1).output() == Output::open);
+  CHECK(world.guest(1).answers() > answers);
+  for (const auto& guest : world.guests) guest->check_register();
+  CHECK(world.violation.empty());
+}
+
 }  // namespace
 }  // namespace understudy::sim
