@@ -20,10 +20,11 @@ constexpr auto longest_wait = seconds{1};
 /// An owner that takes longer over a frame finds what came meanwhile taken in.
 constexpr auto long_delivery = milliseconds{50};
 
-/// What an owner only puts aside. With others he may be busy for a while.
+/// What an owner only puts aside, or answers before he begins to work. With others he may be busy
+/// for a while.
 bool brief(FrameType type) {
   return type == FrameType::pages || type == FrameType::sync_pages || type == FrameType::disk ||
-         type == FrameType::ack;
+         type == FrameType::seal || type == FrameType::ack || type == FrameType::commit;
 }
 
 }  // namespace
@@ -132,6 +133,7 @@ bool DatagramLink::send_copy(std::span<const std::byte> frame) {
   if (!accepts()) return false;
   machine_->send_copy(frame);
   sent();
+  if (delivering_) stop_listening();
   return true;
 }
 

@@ -229,10 +229,11 @@ bool DpdkPort::lend(int epoll) {
   const std::lock_guard lock{reading_};
   wanted_ = false;
   if (lent_to_ != nobody || events_ == nullptr || !device_->has_room()) return false;
-  if (!watch(epoll, device_->fd())) return false;
   unwatch(epoll_.get(), device_->fd());
   lent_to_ = epoll;
-  return true;
+  if (watch(epoll, device_->fd())) return true;
+  take_back();
+  return false;
 }
 
 bool DpdkPort::read_lent(int epoll) {
