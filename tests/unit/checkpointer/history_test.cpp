@@ -21,7 +21,7 @@ namespace {
 using Bytes = std::vector<std::byte>;
 constexpr std::uint64_t plenty = 64U << 20U;
 
-UnixTime at(double s) {
+UnixTime unix_at(double s) {
   return UnixTime{microseconds{static_cast<std::int64_t>(s * 1e6)}};
 }
 
@@ -102,7 +102,7 @@ TEST_CASE("every epoch of a history can be gone back to") {
     CHECK(*past == world.were[to - 1]);
   }
   CHECK_FALSE(world.back(world.newest() + 1));
-  CHECK(world.history->find(at(0)).error().kind == ErrorKind::unavailable);
+  CHECK(world.history->find(unix_at(0)).error().kind == ErrorKind::unavailable);
 }
 
 TEST_CASE("a history is thinned out with age, and what is left is what it was") {
@@ -187,16 +187,16 @@ TEST_CASE("a point's slot is thinned when all of it is old") {
   const auto none = [](std::size_t) { return false; };
   const auto plan = [&](std::vector<UnixTime> points, double now) {
     std::vector<std::pair<std::size_t, std::size_t>> runs;
-    for (const auto& run : plan_thinning(points, at(now), none))
+    for (const auto& run : plan_thinning(points, unix_at(now), none))
       runs.emplace_back(run.first, run.count);
     return runs;
   };
   using Runs = std::vector<std::pair<std::size_t, std::size_t>>;
-  CHECK(plan({at(100.1), at(100.5), at(100.9), at(101)}, 110.9).empty());
-  CHECK(plan({at(100.1), at(100.5), at(100.9), at(101)}, 111) == Runs{{0, 3}});
-  CHECK(plan({at(120), at(121), at(150), at(180)}, 779).empty());
-  CHECK(plan({at(120), at(121), at(150), at(180)}, 780) == Runs{{0, 3}});
-  CHECK(plan_thinning({at(0), at(1), at(2)}, at(1000), [](std::size_t i) {
+  CHECK(plan({unix_at(100.1), unix_at(100.5), unix_at(100.9), unix_at(101)}, 110.9).empty());
+  CHECK(plan({unix_at(100.1), unix_at(100.5), unix_at(100.9), unix_at(101)}, 111) == Runs{{0, 3}});
+  CHECK(plan({unix_at(120), unix_at(121), unix_at(150), unix_at(180)}, 779).empty());
+  CHECK(plan({unix_at(120), unix_at(121), unix_at(150), unix_at(180)}, 780) == Runs{{0, 3}});
+  CHECK(plan_thinning({unix_at(0), unix_at(1), unix_at(2)}, unix_at(1000), [](std::size_t i) {
           return i == 1;
         }).size() == 1);
 }

@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace {
 
-constexpr std::size_t pages = 6;
+constexpr std::size_t some_pages = 6;
 constexpr std::size_t mask_bytes = 8;
 
 using PageBytes = std::array<std::byte, page_bytes>;
@@ -53,7 +53,7 @@ struct Image {
 };
 
 bool refused(const Bytes& payload) {
-  const auto checked = check_records(payload, pages);
+  const auto checked = check_records(payload, some_pages);
   return !checked && checked.error().kind == ErrorKind::protocol;
 }
 
@@ -114,7 +114,7 @@ TEST_CASE("records applied in their order rebuild the image") {
       Bytes payload;
       std::size_t records = 0;
       for (int write = 0; write < 10; ++write) {
-        const auto index = pick(random, pages);
+        const auto index = pick(random, some_pages);
         const Page page{source.view().page(index), page_bytes};
         scribble(random, page);
         Bytes room(record_bytes_max);
@@ -124,7 +124,7 @@ TEST_CASE("records applied in their order rebuild the image") {
                        room.begin() + static_cast<std::ptrdiff_t>(size));
         if (size > 0) ++records;
       }
-      const auto checked = check_records(payload, pages);
+      const auto checked = check_records(payload, some_pages);
       REQUIRE(checked);
       CHECK(*checked == records);
       std::size_t touched = 0;
@@ -137,7 +137,7 @@ TEST_CASE("records applied in their order rebuild the image") {
 }
 
 TEST_CASE("an empty payload has no records") {
-  CHECK(check_records({}, pages) == std::size_t{0});
+  CHECK(check_records({}, some_pages) == std::size_t{0});
 }
 
 TEST_CASE("an unknown encoding is refused") {
@@ -145,10 +145,10 @@ TEST_CASE("an unknown encoding is refused") {
 }
 
 TEST_CASE("a page beyond the image is refused") {
-  CHECK_FALSE(refused(head(pages - 1, 1)));
-  CHECK(refused(head(pages, 1)));
-  CHECK(refused(head(pages, 2, page_bytes)));
-  CHECK(refused(delta(pages, 0, 0)));
+  CHECK_FALSE(refused(head(some_pages - 1, 1)));
+  CHECK(refused(head(some_pages, 1)));
+  CHECK(refused(head(some_pages, 2, page_bytes)));
+  CHECK(refused(delta(some_pages, 0, 0)));
   CHECK(refused(head((std::uint64_t{1} << 56U) - 1, 1)));
   CHECK_FALSE(check_records(head(0, 1), 0));
 }

@@ -14,7 +14,7 @@ using namespace understudy::checkpointer;
 namespace {
 
 using Bytes = std::vector<std::byte>;
-constexpr std::size_t pages = 64;
+constexpr std::size_t snapped_pages = 64;
 
 void fill(Bytes& image, std::size_t page, std::byte with) {
   std::fill_n(image.begin() + static_cast<std::ptrdiff_t>(page * page_bytes), page_bytes, with);
@@ -47,10 +47,10 @@ struct Disks {
 }  // namespace
 
 TEST_CASE("a snapshot has the moment's pages, whoever comes first to each") {
-  Bytes image(pages * page_bytes);
-  Bytes target(pages * page_bytes);
-  std::vector<bool> used(pages);
-  for (std::size_t page = 0; page < pages; page += 2) {
+  Bytes image(snapped_pages * page_bytes);
+  Bytes target(snapped_pages * page_bytes);
+  std::vector<bool> used(snapped_pages);
+  for (std::size_t page = 0; page < snapped_pages; page += 2) {
     fill(image, page, std::byte{7});
     used[page] = true;
   }
@@ -58,7 +58,7 @@ TEST_CASE("a snapshot has the moment's pages, whoever comes first to each") {
   RamSnapshot snapshot{image, target};
   snapshot.begin(used);
   CHECK(snapshot.copy(5));
-  for (std::size_t page = 0; page < pages; ++page) {
+  for (std::size_t page = 0; page < snapped_pages; ++page) {
     snapshot.preserve(page);
     fill(image, page, std::byte{9});
     snapshot.preserve(page);  // changed again: the first one counts
@@ -71,10 +71,10 @@ TEST_CASE("a snapshot has the moment's pages, whoever comes first to each") {
 }
 
 TEST_CASE("a detached snapshot looks at its source no more") {
-  Bytes image(pages * page_bytes, std::byte{1});
-  Bytes target(pages * page_bytes);
+  Bytes image(snapped_pages * page_bytes, std::byte{1});
+  Bytes target(snapped_pages * page_bytes);
   RamSnapshot snapshot{image, target};
-  snapshot.begin(std::vector<bool>(pages, true));
+  snapshot.begin(std::vector<bool>(snapped_pages, true));
   CHECK(snapshot.copy(1));
   snapshot.detach();
   CHECK_FALSE(snapshot.copy(1));
