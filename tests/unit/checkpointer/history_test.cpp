@@ -72,7 +72,9 @@ struct World {
     }
     return past;
   }
+  /// Until all is thinned out.
   void wait_for_points(std::uint64_t wanted) {
+    REQUIRE(history->find(Epoch{newest()}));  // all is taken in: points only go from here on
     for (int i = 0; i < 1000 && points() != wanted; ++i)
       std::this_thread::sleep_for(milliseconds{10});
     REQUIRE(points() == wanted);
