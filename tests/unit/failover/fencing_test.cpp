@@ -3,21 +3,14 @@
 #include <catch2/catch.hpp>
 
 #include "config/limits.hpp"
-#include "failover_world.hpp"
+#include "two_hosts.hpp"
 
 namespace understudy::sim {
 namespace {
 
-constexpr int a = 0;
-constexpr int b = 1;
-
 void start_protected(World& world) {
-  world.settle();
-  REQUIRE(world.on(a).role->start(*world.at(a).book));
-  world.settle();
-  REQUIRE(world.on(a).role->protect(*world.at(a).book, NodeId{2}));
-  world.settle();
-  REQUIRE(world.at(a).book->decided(world.guest().name()).backup == NodeId{2});
+  start_on_a(world);
+  protect_to_b(world);
 }
 
 TEST_CASE("of two hosts, the survivor takes over when the other has been fenced", "[fencing]") {

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "failover_world.hpp"
+#include "two_hosts.hpp"
 
 namespace understudy::sim {
 
@@ -8,24 +8,6 @@ using failover::nobody;
 using failover::Presence;
 
 namespace {
-
-constexpr int a = 0;
-constexpr int b = 1;
-
-void start_on_a(World& world) {
-  world.settle();
-  REQUIRE(world.on(a).role->start(*world.at(a).book));
-  world.settle();
-  REQUIRE(world.on(a).runs);
-  REQUIRE(world.on(a).output() == Output::open);
-}
-
-void protect_to_b(World& world) {
-  REQUIRE(world.on(a).role->protect(*world.at(a).book, NodeId{2}));
-  world.settle();
-  REQUIRE(world.at(a).book->decided(world.guest().name()).backup == NodeId{2});
-  REQUIRE(world.on(a).output() == Output::holding);
-}
 
 TEST_CASE("a guest starts when a majority has recorded it", "[roles]") {
   World world{1};
