@@ -42,7 +42,7 @@ class WatchedReplica final : public replication::ReplicaEvents {
   replication::Reply on_request(const replication::Request& request,
                                 const replication::KeepGoing& keep_going) override {
     ++asked_;
-    wait_while_blocked(keep_going);
+    wait_while_blocked();
     return replica_->on_request(request, keep_going);
   }
   void on_end(const Error& reason) override { replica_->on_end(reason); }
@@ -63,9 +63,9 @@ class WatchedReplica final : public replication::ReplicaEvents {
   }
 
  private:
-  void wait_while_blocked(const replication::KeepGoing& keep_going = [] { return true; }) {
+  void wait_while_blocked() {
     std::unique_lock lock{mutex_};
-    while (blocked_ && keep_going()) changed_.wait_for(lock, milliseconds{1});
+    changed_.wait(lock, [this] { return !blocked_; });
   }
 
   std::shared_ptr<Replica> replica_;
