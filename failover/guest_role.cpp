@@ -316,7 +316,7 @@ Result<> GuestRole::protect(const RecordBook& book, NodeId backup) {
   }
   if (!book.view()->has(backup))
     return fail(ErrorKind::unavailable, "the backup host is not in the cluster now");
-  take({.kind = Kind::protect, .backup = backup, .begun = under_way});
+  take({.kind = Kind::protect, .backup = backup});
   return {};
 }
 
@@ -380,8 +380,8 @@ void GuestRole::pursue_protect(const Scene& scene, Actions& actions) {
   if (presence_ != Presence::running)
     return answer(fail(ErrorKind::closed, "the guest is gone: {}", detail_), actions);
   if (protection_ == Protection::recorded) return answer("protected", actions);
-  if (request_->begun || ending_) return;
-  request_->begun = true;
+  // What was under way when it was asked for may have ended before its turn came.
+  if (protection_ != Protection::none || ending_) return;
   begin_protection(scene, request_->backup, actions);
 }
 

@@ -297,6 +297,21 @@ TEST_CASE("a protection that began by itself can be asked for", "[roles]") {
   CHECK(*world.on(a).answers.back() == "protected");
 }
 
+TEST_CASE("who asks for protection once more while its backup dies is answered", "[roles]") {
+  World world{static_cast<std::uint64_t>(GENERATE(range(30, 38)))};
+  start_on_a(world);
+  world.guest().frozen_sync = true;
+  REQUIRE(world.on(a).role->protect(*world.at(a).book, NodeId{2}));
+  world.settle();
+  REQUIRE(world.on(a).role->copying());
+  world.kill(b);
+  REQUIRE(world.on(a).role->protect(*world.at(a).book, NodeId{2}));
+  world.settle(20000);
+  REQUIRE(world.on(a).answers.size() == 3);
+  CHECK_FALSE(world.on(a).answers[1]);
+  CHECK_FALSE(world.on(a).answers[2]);
+}
+
 TEST_CASE("a switchover moves the guest, and it is protected back", "[roles]") {
   World world{17};
   start_on_a(world);
