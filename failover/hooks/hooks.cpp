@@ -32,10 +32,12 @@ class Hooks::Teller {
 
   void push(const control::Event& event) {
     const std::lock_guard lock{mutex_};
-    if (!queue_.push(event)) {
+    const bool full = !queue_.push(event);
+    if (full && !full_) {  // once, however many follow
       log::warning("hook.full",
                    {log::kv("hook", hook_name(hook_)), log::kv("waiting", limits::hook_queue)});
     }
+    full_ = full;
     changed_.notify_all();
   }
 
@@ -81,6 +83,7 @@ class Hooks::Teller {
   std::mutex mutex_;
   std::condition_variable changed_;
   HookQueue queue_;
+  bool full_{};
   bool ended_{};
   std::thread thread_;
 };
