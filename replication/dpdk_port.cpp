@@ -324,7 +324,11 @@ void DpdkPort::look_at_carrier(DatagramEvents& events) {
   const bool carries = device_->carries();
   if (carries == carries_) return;
   carries_ = carries;
-  if (carries) stuck_ = true;  // what the driver still has of before
+  if (carries) {
+    // What the driver still has of before must not be in the way of what is sent on hearing this.
+    stuck_ = true;
+    push_stuck();
+  }
   events.on_carrier(carries);
 }
 

@@ -55,6 +55,9 @@ class Inbox : public DatagramEvents {
   [[nodiscard]] bool wait_carrier(bool up) {
     return wait([&] { return carrier_ == up; });
   }
+  [[nodiscard]] bool wait_some(Duration patience) {
+    return wait([&] { return !arrived_.empty(); }, patience);
+  }
   [[nodiscard]] Arrived next() {
     REQUIRE(wait([&] { return !arrived_.empty(); }));
     const std::lock_guard lock{mutex_};
@@ -65,9 +68,9 @@ class Inbox : public DatagramEvents {
 
  private:
   template <class Condition>
-  bool wait(Condition condition) {
+  bool wait(Condition condition, Duration patience = seconds{5}) {
     std::unique_lock lock{mutex_};
-    return changed_.wait_for(lock, seconds{5}, condition);
+    return changed_.wait_for(lock, patience, condition);
   }
   std::mutex mutex_;
   std::condition_variable changed_;
