@@ -119,8 +119,8 @@ class GuestRole {
   [[nodiscard]] bool failed() const { return failed_; }
   [[nodiscard]] bool suspended() const { return suspended_; }
   [[nodiscard]] bool protecting() const { return protection_ != Protection::none; }
-  /// The first copy to a backup is under way.
-  [[nodiscard]] bool copying() const { return protection_ == Protection::synchronising; }
+  /// The first copy to a backup is under way, or not recorded yet.
+  [[nodiscard]] bool copying() const { return protecting() && protection_ != Protection::recorded; }
   /// Where the guest may be protected again by itself; nothing while it is, or is not to be.
   [[nodiscard]] std::vector<Reprotection::Outlook> outlook(const RecordBook& book,
                                                            TimePoint now) const;
