@@ -54,7 +54,7 @@ std::string reason(int code) {
 }
 
 std::size_t mtu_of(const std::string& interface) {
-  const UniqueFd control{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  const auto control = control_socket();
   auto request = interface_request(interface);
   // SAFETY: reads and writes an ifreq.
   const int got = ::ioctl(control.get(), SIOCGIFMTU, &request);

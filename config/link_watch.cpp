@@ -16,7 +16,7 @@ namespace understudy {
 Result<LinkWatch> LinkWatch::open(const std::string& interface) {
   LinkWatch watch;
   watch.interface_ = interface;
-  watch.control_ = UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  watch.control_ = control_socket();
   watch.news_ =
       UniqueFd{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)};
   sockaddr_nl address{};

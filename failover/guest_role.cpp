@@ -309,8 +309,7 @@ Result<> GuestRole::stop(const RecordBook& book) {
 
 Result<> GuestRole::protect(const RecordBook& book, NodeId backup) {
   UNDERSTUDY_CHECK(need_active(book));
-  const bool under_way = protection_ != Protection::none;
-  if (under_way && target_ != backup) {
+  if (protecting() && target_ != backup) {
     return fail(ErrorKind::conflict,
                 "guest {} is protected already; `understudy unprotect {}` first", guest_, guest_);
   }

@@ -47,10 +47,6 @@ std::uint32_t fnv1a(std::string_view text) {
 
 }  // namespace
 
-UniqueFd control_socket() {
-  return UniqueFd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-}
-
 std::string uplink_name(std::string_view guest, std::size_t nic) {
   auto name = fmt::format("us-{}-{}", guest, nic);
   if (name.size() < IFNAMSIZ) return name;

@@ -12,9 +12,6 @@
 
 namespace understudy::netbuffer {
 
-/// To ask the kernel about interfaces with (netdevice(7)).
-[[nodiscard]] UniqueFd control_socket();
-
 /// A valid interface name (at most 15 characters) for NIC number `nic` of a guest: "us-" with the
 /// guest's name when that fits, else with its start and a hash.
 [[nodiscard]] std::string uplink_name(std::string_view guest, std::size_t nic);

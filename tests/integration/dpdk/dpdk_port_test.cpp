@@ -53,28 +53,8 @@ TEST_CASE("a large MTU carries a whole frame of ours") {
 }
 
 TEST_CASE("nothing is lost while no more than the receive room is on its way") {
-  constexpr std::size_t count = 1000;
   Pair pair{65'535};
-  const auto window = pair.b->receive_room();
-  const auto bytes = pair.a->datagram_bytes();
-  std::atomic<std::size_t> taken{};
-  std::thread reader{[&] {
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto one = pair.at_b.next();  // given back here, on a thread that is not the port's
-      if (one.datagram->bytes().size() != bytes || !filled(one.datagram->bytes(), i)) break;
-      ++taken;
-    }
-  }};
-  const auto begin = now();
-  for (std::size_t i = 0; i < count; ++i) {
-    while (i - taken >= window && now() - begin < 30s) std::this_thread::yield();
-    send(*pair.a, pair.b->address(), bytes, i);
-  }
-  reader.join();
-  CHECK(taken == count);
-  CHECK(pair.b->counters().missed == 0);
-  CHECK(pair.b->counters().received == count);
-  CHECK(pair.a->counters().sent == count);
+  carry_all(pair, 1000);
 }
 
 TEST_CASE("a receiver that keeps all buffers loses nothing that fits the ring, and costs nothing") {
@@ -85,15 +65,7 @@ TEST_CASE("a receiver that keeps all buffers loses nothing that fits the ring, a
     send(*pair.a, pair.b->address(), pair.a->datagram_bytes(), sent);
     REQUIRE(pair.at_b.wait_count(sent + 1));
   }
-  for (std::size_t i = 0; i < pair.b->receive_room(); ++i) {
-    send(*pair.a, pair.b->address(), 1000, sent++);
-  }
-  CHECK(load_over(500ms) < 0.2);
-  for (std::size_t i = 0; i < sent; ++i) {
-    const auto one = pair.at_b.next();
-    REQUIRE(filled(one.datagram->bytes(), i));
-  }
-  CHECK(pair.b->counters().missed == 0);
+  fill_ring_and_take(pair, sent);
 }
 
 TEST_CASE("an idle port costs nothing and wakes up at once") {

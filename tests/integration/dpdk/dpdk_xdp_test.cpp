@@ -62,25 +62,8 @@ TEST_CASE("over AF_XDP datagrams of every size arrive whole, both ways") {
 
 TEST_CASE("over AF_XDP nothing is lost while no more than the receive room is on its way") {
   if (!kernel_has_xdp()) return;
-  constexpr std::size_t count = 20'000;
   Pair pair{1500, over_xdp};
-  std::atomic<std::size_t> taken{};
-  std::thread reader{[&] {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!filled(pair.at_b.next().datagram->bytes(), i)) break;
-      ++taken;
-    }
-  }};
-  const auto begin = now();
-  for (std::size_t i = 0; i < count; ++i) {
-    while (i - taken >= pair.b->receive_room() && now() - begin < 30s) std::this_thread::yield();
-    send(*pair.a, pair.b->address(), pair.a->datagram_bytes(), i);
-  }
-  reader.join();
-  CHECK(taken == count);
-  CHECK(pair.b->counters().missed == 0);
-  CHECK(pair.b->counters().received == count);
-  CHECK(pair.a->counters().sent == count);
+  carry_all(pair, 20'000);
 }
 
 TEST_CASE("over AF_XDP a receiver that keeps all buffers loses nothing that fits the ring") {
@@ -91,15 +74,7 @@ TEST_CASE("over AF_XDP a receiver that keeps all buffers loses nothing that fits
     send(*pair.a, pair.b->address(), 1000, sent);
     if (sent % 256 == 0) REQUIRE(pair.at_b.wait_count(sent + 1));
   }
-  for (std::size_t i = 0; i < pair.b->receive_room(); ++i) {
-    send(*pair.a, pair.b->address(), 1000, sent++);
-  }
-  CHECK(load_over(500ms) < 0.2);
-  for (std::size_t i = 0; i < sent; ++i) {
-    const auto one = pair.at_b.next();
-    REQUIRE(filled(one.datagram->bytes(), i));
-  }
-  CHECK(pair.b->counters().missed == 0);
+  fill_ring_and_take(pair, sent);
 }
 
 TEST_CASE("over AF_XDP an idle port sleeps until its socket wakes it") {

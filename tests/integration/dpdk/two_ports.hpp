@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -160,6 +161,43 @@ inline std::vector<Duration> one_way_times(Pair& pair) {
   }
   std::sort(waits.begin(), waits.end());
   return waits;
+}
+
+/// From a to b, never more than b's receive room on their way: nothing is lost.
+inline void carry_all(Pair& pair, std::size_t count) {
+  const auto window = pair.b->receive_room();
+  const auto bytes = pair.a->datagram_bytes();
+  std::atomic<std::size_t> taken{};
+  std::thread reader{[&] {
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto one = pair.at_b.next();  // given back here, on a thread that is not the port's
+      if (one.datagram->bytes().size() != bytes || !filled(one.datagram->bytes(), i)) break;
+      ++taken;
+    }
+  }};
+  const auto begin = now();
+  for (std::size_t i = 0; i < count; ++i) {
+    while (i - taken >= window && now() - begin < seconds{30}) std::this_thread::yield();
+    send(*pair.a, pair.b->address(), bytes, i);
+  }
+  reader.join();
+  CHECK(taken == count);
+  CHECK(pair.b->counters().missed == 0);
+  CHECK(pair.b->counters().received == count);
+  CHECK(pair.a->counters().sent == count);
+}
+
+/// b holds `sent` datagrams and a fills b's ring: nothing is lost, nor does anybody spin.
+inline void fill_ring_and_take(Pair& pair, std::size_t sent) {
+  for (std::size_t i = 0; i < pair.b->receive_room(); ++i) {
+    send(*pair.a, pair.b->address(), 1000, sent++);
+  }
+  CHECK(load_over(milliseconds{500}) < 0.2);
+  for (std::size_t i = 0; i < sent; ++i) {
+    const auto one = pair.at_b.next();
+    REQUIRE(filled(one.datagram->bytes(), i));
+  }
+  CHECK(pair.b->counters().missed == 0);
 }
 
 }  // namespace understudy::testing
