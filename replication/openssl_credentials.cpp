@@ -1,20 +1,15 @@
 #include "replication/openssl_credentials.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string_view>
-#include <vector>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/hmac.h>
 
 #include "config/assert.hpp"
-#include "config/unique_fd.hpp"
+#include "config/secret.hpp"
 
 namespace understudy::replication {
 namespace {
@@ -27,65 +22,8 @@ constexpr std::array<unsigned char, 2> suite_number{0x13, 0x02};
 constexpr auto suite_name = "TLS_AES_256_GCM_SHA384";
 constexpr auto groups = "X25519:P-256";
 
-/// The bytes of a file that must not stay in memory.
-struct KeyFile {
-  std::vector<std::byte> bytes;
-  ~KeyFile() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
-  KeyFile() = default;
-  KeyFile(KeyFile&&) = default;
-  KeyFile& operator=(KeyFile&&) = default;
-  KeyFile(const KeyFile&) = delete;
-  KeyFile& operator=(const KeyFile&) = delete;
-};
-
-std::string how_to_make(const std::string& file) {
-  return fmt::format(
-      "make one and copy it to every host: head -c {} /dev/urandom > {}; chmod 600 {}",
-      limits::shared_key_bytes, file, file);
-}
-
-Result<> examine(const std::string& file, const struct stat& facts) {
-  if (!S_ISREG(facts.st_mode)) return fail(ErrorKind::invalid, "key {}: is no file", file);
-  if ((facts.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return fail(ErrorKind::invalid,
-                "key {}: others than its owner may use it (mode {:o}), so it may be known to them; "
-                "chmod 600 {}, or if in doubt {}",
-                file, facts.st_mode & 07777U, file, how_to_make(file));
-  }
-  return {};
-}
-
-Result<KeyFile> read_key(const std::string& file) {
-  // Not blocking: a pipe by that name must not stop the daemon's start.
-  const UniqueFd fd{::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (!fd && errno == ENOENT) {
-    return fail(ErrorKind::invalid, "key {}: there is no such file; {}", file, how_to_make(file));
-  }
-  if (!fd) return fail_errno(fmt::format("key {}", file));
-  struct stat facts {};
-  if (::fstat(fd.get(), &facts) != 0) return fail_errno(fmt::format("key {}", file));
-  UNDERSTUDY_CHECK(examine(file, facts));
-
-  KeyFile key;
-  key.bytes.resize(limits::shared_key_bytes_max + 1);
-  std::size_t have = 0;
-  while (have < key.bytes.size()) {
-    const auto got = ::read(fd.get(), key.bytes.data() + have, key.bytes.size() - have);
-    if (got < 0) return fail_errno(fmt::format("key {}", file));
-    if (got == 0) break;
-    have += static_cast<std::size_t>(got);
-  }
-  if (have > limits::shared_key_bytes_max) {
-    return fail(ErrorKind::limit, "key {}: larger than {} bytes; is it the right file?", file,
-                limits::shared_key_bytes_max);
-  }
-  if (have < limits::shared_key_bytes) {
-    return fail(ErrorKind::invalid, "key {}: holds {} bytes, and {} are the least; {}", file, have,
-                limits::shared_key_bytes, how_to_make(file));
-  }
-  key.bytes.resize(have);
-  return key;
-}
+constexpr auto how_to_make =
+    "make one and copy it to every host: head -c 32 /dev/urandom > FILE; chmod 600 FILE";
 
 /// The file's key is used for nothing but this: each use gets a key of its own, and another
 /// protocol or version may take another label.
@@ -142,8 +80,9 @@ tl::unexpected<Error> fail_openssl(std::string_view what) {
 }
 
 Result<std::shared_ptr<const Credentials>> Credentials::load(const std::string& file) {
-  UNDERSTUDY_TRY(const auto key, read_key(file));
-  return OpensslCredentials::create(key.bytes);
+  UNDERSTUDY_TRY(const auto key, Secret::load({"key", file, limits::shared_key_bytes,
+                                               limits::shared_key_bytes_max, how_to_make}));
+  return OpensslCredentials::create(key.bytes());
 }
 
 Result<std::shared_ptr<const Credentials>> OpensslCredentials::create(
