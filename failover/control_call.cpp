@@ -1,6 +1,46 @@
 #include "failover/control_server.hpp"
 
+#include <utility>
+
+#include "config/assert.hpp"
+
 namespace understudy::failover {
+namespace {
+
+class Call final : public ControlCall {
+ public:
+  Call(std::shared_ptr<ReplySink> sink, control::Request request)
+      : sink_{std::move(sink)}, request_{std::move(request)} {}
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() override {
+    if (!finished_) fail({ErrorKind::closed, "understudyd dropped the request"});
+  }
+
+  [[nodiscard]] const control::Request& request() const override { return request_; }
+
+  void progress(const std::string& step, double fraction) override {
+    control::Progress progress;
+    progress.set_step(step);
+    progress.set_fraction(fraction);
+    if (!finished_) sink_->progress(progress);
+  }
+
+  void finish(control::Reply reply) final {
+    UNDERSTUDY_ASSERT(!std::exchange(finished_, true), "a call is finished once");
+    UNDERSTUDY_ASSERT(reply.what_case() != control::Reply::kProgress &&
+                          reply.what_case() != control::Reply::WHAT_NOT_SET,
+                      "a call ends with a final reply");
+    sink_->finish(reply);
+  }
+
+ private:
+  std::shared_ptr<ReplySink> sink_;
+  control::Request request_;
+  bool finished_{};
+};
+
+}  // namespace
 
 std::string_view kind_name(ErrorKind kind) {
   switch (kind) {
@@ -17,11 +57,19 @@ std::string_view kind_name(ErrorKind kind) {
   return "unknown";
 }
 
-void ControlCall::fail(const Error& error) {
+std::shared_ptr<ControlCall> make_call(std::shared_ptr<ReplySink> sink, control::Request request) {
+  return std::make_shared<Call>(std::move(sink), std::move(request));
+}
+
+control::Reply error_reply(const Error& error) {
   control::Reply reply;
   reply.mutable_error()->set_kind(std::string{kind_name(error.kind)});
   reply.mutable_error()->set_message(error.message);
-  finish(std::move(reply));
+  return reply;
+}
+
+void ControlCall::fail(const Error& error) {
+  finish(error_reply(error));
 }
 
 void ControlCall::done(std::string message) {

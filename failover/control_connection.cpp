@@ -4,7 +4,6 @@
 
 #include <boost/asio/write.hpp>
 
-#include "config/assert.hpp"
 #include "config/log.hpp"
 
 namespace understudy::failover {
@@ -12,46 +11,6 @@ namespace {
 
 namespace asio = boost::asio;
 using boost::system::error_code;
-
-class Call final : public ControlCall {
- public:
-  Call(std::shared_ptr<ControlConnection> connection, control::Request request)
-      : connection_{std::move(connection)}, request_{std::move(request)} {}
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
-  ~Call() override {
-    if (!finished_) fail({ErrorKind::closed, "understudyd dropped the request"});
-  }
-
-  [[nodiscard]] const control::Request& request() const override { return request_; }
-
-  void progress(const std::string& step, double fraction) override {
-    control::Progress progress;
-    progress.set_step(step);
-    progress.set_fraction(fraction);
-    if (!finished_) connection_->progress(progress);
-  }
-
-  void finish(control::Reply reply) final {
-    UNDERSTUDY_ASSERT(!std::exchange(finished_, true), "a call is finished once");
-    UNDERSTUDY_ASSERT(reply.what_case() != control::Reply::kProgress &&
-                          reply.what_case() != control::Reply::WHAT_NOT_SET,
-                      "a call ends with a final reply");
-    connection_->finish(reply);
-  }
-
- private:
-  std::shared_ptr<ControlConnection> connection_;
-  control::Request request_;
-  bool finished_{};
-};
-
-control::Reply error_reply(const Error& error) {
-  control::Reply reply;
-  reply.mutable_error()->set_kind(std::string{kind_name(error.kind)});
-  reply.mutable_error()->set_message(error.message);
-  return reply;
-}
 
 /// A reply that is too long is our fault, and the client's to know.
 std::string frame_of(const control::Reply& reply) {
@@ -89,14 +48,13 @@ void ControlConnection::progress(const control::Progress& progress) {
   if (finished_ || !socket_.is_open()) return;
   control::Reply reply;
   *reply.mutable_progress() = progress;
-  progress_ = frame_of(reply);
+  replies_.progress(frame_of(reply));
   write();
 }
 
 void ControlConnection::finish(const control::Reply& reply) {
   if (!socket_.is_open() || std::exchange(finished_, true)) return;
-  progress_.reset();
-  last_ = frame_of(reply);
+  replies_.last(frame_of(reply));
   arm_deadline();
   write();
 }
@@ -130,23 +88,15 @@ void ControlConnection::serve(const std::string& body) {
     return refuse({ErrorKind::invalid,
                    "a request that this understudyd does not know; is it older than the client?"});
   }
-  handle_(std::make_shared<Call>(shared_from_this(), *std::move(request)));
+  handle_(make_call(shared_from_this(), *std::move(request)));
 }
 
 void ControlConnection::write() {
-  if (!writing_.empty()) return;
-  const bool final = !progress_ && last_;
-  if (progress_) {
-    writing_ = *std::exchange(progress_, std::nullopt);
-  } else if (last_) {
-    writing_ = *std::exchange(last_, std::nullopt);
-  } else {
-    return;
-  }
-  asio::async_write(socket_, asio::buffer(writing_),
-                    [self = shared_from_this(), final](error_code error, std::size_t /*count*/) {
-                      self->writing_.clear();
-                      if (error || final) return self->close();
+  const auto* next = replies_.next();
+  if (next == nullptr) return;
+  asio::async_write(socket_, asio::buffer(*next),
+                    [self = shared_from_this()](error_code error, std::size_t /*count*/) {
+                      if (error || self->replies_.written()) return self->close();
                       self->write();
                     });
 }

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include <boost/asio/local/stream_protocol.hpp>
@@ -16,10 +15,12 @@
 #include "config/limits.hpp"
 #include "failover/control_framing.hpp"
 #include "failover/control_server.hpp"
+#include "failover/reply_queue.hpp"
 
 namespace understudy::failover {
 
-class ControlConnection : public std::enable_shared_from_this<ControlConnection> {
+class ControlConnection final : public ReplySink,
+                                public std::enable_shared_from_this<ControlConnection> {
  public:
   using Socket = boost::asio::local::stream_protocol::socket;
   using OnClosed = std::function<void(const std::shared_ptr<ControlConnection>&)>;
@@ -32,8 +33,8 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
   void close();
 
   // for the call
-  void progress(const control::Progress& progress);
-  void finish(const control::Reply& reply);
+  void progress(const control::Progress& progress) override;
+  void finish(const control::Reply& reply) override;
 
  private:
   void read();
@@ -48,11 +49,9 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
   OnClosed on_closed_;
   ControlDecoder decoder_{limits::control_request_bytes};
   std::array<char, 4096> chunk_{};
-  std::string writing_;                  ///< empty: no write under way
-  std::optional<std::string> progress_;  ///< the newest that waits for its turn
-  std::optional<std::string> last_;      ///< the final reply, waiting
-  bool serving_{};                       ///< the request is read
-  bool finished_{};                      ///< a final reply was given
+  ReplyQueue replies_;
+  bool serving_{};   ///< the request is read
+  bool finished_{};  ///< a final reply was given
 };
 
 }  // namespace understudy::failover

@@ -29,6 +29,20 @@ class ControlCall {
   void done(std::string message);
 };
 
+/// Where the replies to one request go.
+class ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+  /// Any number of them; after the end none matters.
+  virtual void progress(const control::Progress& progress) = 0;
+  /// The end.
+  virtual void finish(const control::Reply& reply) = 0;
+};
+
+[[nodiscard]] std::shared_ptr<ControlCall> make_call(std::shared_ptr<ReplySink> sink,
+                                                     control::Request request);
+[[nodiscard]] control::Reply error_reply(const Error& error);
+
 using HandleCall = std::function<void(std::shared_ptr<ControlCall>)>;
 
 class ControlServer {
