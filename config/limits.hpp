@@ -257,6 +257,14 @@ inline constexpr auto service_stall = 1s;
 inline constexpr std::size_t http_header_bytes = 8U << 10U;
 inline constexpr auto http_exchange = 10s;  ///< for a request to arrive, or its answer to be read
 inline constexpr std::size_t http_clients = 32;
+inline constexpr std::size_t http_token_bytes = 16;  ///< at least
+inline constexpr std::size_t http_token_bytes_max = 512;
+inline constexpr std::size_t http_key_bytes_max = 64U << 10U;  ///< of https's private key, as PEM
+inline constexpr unsigned http_token_failures = 10;            ///< of one address in a period
+inline constexpr auto http_token_period = 60s;
+inline constexpr std::size_t http_token_addresses = 64;  ///< remembered; the oldest goes
+inline constexpr std::size_t events_kept = 512;          ///< for the page; the oldest goes ...
+inline constexpr auto events_age = 3600s;                ///< ... also when it is so old
 
 // --- console
 inline constexpr std::size_t control_request_bytes = 64U << 10U;
@@ -286,6 +294,7 @@ static_assert(membership_message_bytes <= 1'047'552, "corosync fragments a longe
 static_assert(invitation_period > link_connect, "a ticket is good while its connection is made");
 static_assert(vhost_frame_bytes <= packet_bytes, "the queue takes any frame");
 static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a partial one");
+static_assert(http_token_bytes_max * 2 < http_header_bytes, "a token fits a request's header");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(disk_digests * 18 + 64 <= frame_payload_bytes, "digests fit their reply's frame");
 static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");

@@ -381,6 +381,10 @@ void examine_host(const Examined<config::Host>& host) {
       host.complain("replication_address", endpoint.error().message);
     }
   }
+  if (!host.value.page_url().empty()) {
+    if (auto url = parse_url(host.value.page_url()); !url)
+      host.complain("page_url", url.error().message);
+  }
   if (host.value.has_fencing())
     examine_fencing(host.nested(*host.value.mutable_fencing(), "fencing"));
 }
@@ -445,6 +449,25 @@ void examine_security(const Examined<config::Config>& config) {
   security.absolute_path("psk_file", file);
 }
 
+void examine_http(const Examined<config::Config>& config) {
+  auto& value = config.value;
+  if (value.http_address().empty()) {
+    if (value.has_http_tls()) config.complain("http_tls", "there is no http_address");
+    if (!value.http_token_file().empty())
+      config.complain("http_token_file", "there is no http_address");
+  } else if (auto endpoint = parse_endpoint(value.http_address()); !endpoint) {
+    config.complain("http_address", endpoint.error().message);
+  }
+  config.absolute_path("http_token_file", value.http_token_file());
+  if (!value.has_http_tls()) return;
+  const auto tls = config.nested(*value.mutable_http_tls(), "http_tls");
+  for (const auto& [field, file] : {std::pair{"certificate_file", &tls.value.certificate_file()},
+                                    {"key_file", &tls.value.key_file()}}) {
+    if (file->empty()) tls.complain(field, "https needs a certificate_file and a key_file");
+    tls.absolute_path(field, *file);
+  }
+}
+
 void examine_watchdog(const Examined<config::Config>& config) {
   auto& value = config.value;
   if (value.watchdog_device().empty()) {
@@ -472,11 +495,7 @@ void examine(const Examined<config::Config>& config) {
   if (value.control_socket().size() > 107) {
     config.complain("control_socket", "a unix socket's path has at most 107 bytes");
   }
-  if (!value.http_address().empty()) {
-    if (auto endpoint = parse_endpoint(value.http_address()); !endpoint) {
-      config.complain("http_address", endpoint.error().message);
-    }
-  }
+  examine_http(config);
   examine_watchdog(config);
   examine_cluster(config);
   examine_hooks(config);

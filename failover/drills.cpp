@@ -1,5 +1,6 @@
 #include "failover/drills.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -178,12 +179,17 @@ void Drills::finish(control::DrillReport report) {
   call->finish(std::move(reply));
 }
 
-void Drills::list(const std::shared_ptr<ControlCall>& call) const {
-  control::Reply reply;
-  reply.mutable_drills();
-  for (const auto& one : book_.all()) *reply.mutable_drills()->add_drill() = one;
-  for (auto& one : calendar_.next()) *reply.mutable_drills()->add_next() = std::move(one);
-  call->finish(std::move(reply));
+control::DrillList Drills::list() const {
+  control::DrillList list;
+  for (const auto& one : book_.all()) *list.add_drill() = one;
+  for (auto& one : calendar_.next()) *list.add_next() = std::move(one);
+  return list;
+}
+
+std::optional<std::string> Drills::page(std::string_view id) const {
+  const auto found = std::ranges::find(book_.all(), id, &control::DrillReport::id);
+  if (found == book_.all().end()) return std::nullopt;
+  return drill_page(*found);
 }
 
 std::optional<control::DrillSummary> Drills::last(const std::string& guest) const {

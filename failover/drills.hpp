@@ -31,7 +31,10 @@ class Drills {
   /// Guests whose drill the calendar wants now: `begin_scheduled` for each of them.
   [[nodiscard]] std::vector<std::string> due();
   void begin_scheduled(GuestHost& guest, const std::string& name);
-  void list(const std::shared_ptr<ControlCall>& call) const;
+  /// Those of this host, and what the calendar wants next.
+  [[nodiscard]] control::DrillList list() const;
+  /// The page with a drill's evidence; nullopt: there is none of that id here.
+  [[nodiscard]] std::optional<std::string> page(std::string_view id) const;
   /// Often: stops a drill that slows the real guest.
   void tick();
   /// nullopt: none is known here.

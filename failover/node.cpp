@@ -81,9 +81,7 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
                 const auto found = heard_.find(name);
                 return found == heard_.end() ? nullptr : &found->second.guest;
               },
-              [this](const control::DrillReport& report) {
-                hooks_.tell(StateWatch::finished(report));
-              }},
+              [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
       clones_{io_, settings_},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
 
@@ -122,12 +120,17 @@ Result<> Node::listen() {
                                                  [this](const std::shared_ptr<ControlCall>& call) {
                                                    on_call(call);
                                                  }));
-  if (!settings_.config().http_address().empty()) {
-    UNDERSTUDY_TRY(const auto endpoint, parse_endpoint(settings_.config().http_address()));
-    UNDERSTUDY_TRY(http_, HttpServer::listen(io_, endpoint, [this](std::string_view path) {
-                     return on_http(path);
-                   }));
-  }
+  if (settings_.config().http_address().empty()) return {};
+  return listen_http();
+}
+
+Result<> Node::listen_http() {
+  UNDERSTUDY_TRY(const auto endpoint, parse_endpoint(settings_.config().http_address()));
+  UNDERSTUDY_TRY(auto service,
+                 HttpService::from(
+                     settings_, [this](std::string_view path) { return on_http(path); },
+                     [this](const std::shared_ptr<ControlCall>& call) { on_call(call); }));
+  UNDERSTUDY_TRY(http_, HttpServer::listen(io_, endpoint, std::move(service)));
   return {};
 }
 
@@ -246,6 +249,7 @@ void Node::decide_all() {
 void Node::tick() {
   if (stopped_) return;
   const auto at = now();
+  if (book_.quorate()) quorate_ = at;
   for (auto* one : guests()) {
     one->drained(drain_.drained());
     one->tick();
@@ -307,14 +311,17 @@ void Node::account() {
 }
 
 void Node::tell_changes() {
-  if (settings_.config().hook().empty()) return;
   control::Status status;
   add_quorum(status);
   auto events = watch_.look(status.quorum());
   for (const auto* one : guests()) {
     for (auto& event : watch_.look(one->outline())) events.push_back(std::move(event));
   }
-  for (auto& event : events) hooks_.tell(std::move(event));
+  for (auto& event : events) tell(std::move(event));
+}
+
+void Node::tell(control::Event event) {
+  events_.add(hooks_.tell(std::move(event)));
 }
 
 control::Guest Node::report(const GuestHost& guest) const {
@@ -326,18 +333,26 @@ control::Guest Node::report(const GuestHost& guest) const {
   return report;
 }
 
-HttpAnswer Node::on_http(std::string_view path) const {
+HttpAnswer Node::on_http(std::string_view path) {
+  const auto json = [](const google::protobuf::Message& message) {
+    return HttpAnswer{.type = "application/json",
+                      .body = console::json_text(message, console::JsonLayout::line)};
+  };
   if (path == "/healthz") return {.body = "alive\n"};
-  if (path == "/api/status") {
-    return {.type = "application/json",
-            .body = console::json_text(status(), console::JsonLayout::line)};
+  if (path == "/api/status") return json(status());
+  if (path == "/api/events") return json(events_.list(unix_now()));
+  if (path == "/api/drills") return json(drills_.list());
+  if (constexpr std::string_view drills = "/drills/"; path.starts_with(drills)) {
+    if (auto page = drills_.page(path.substr(drills.size())))
+      return {.type = "text/html; charset=utf-8", .body = *std::move(page)};
   }
   if (path == "/metrics") {
     return {.type = "text/plain; version=0.0.4; charset=utf-8",
             .body = metrics_text(status(), unix_now())};
   }
   if (path == "/") return {.type = "text/html; charset=utf-8", .body = std::string{status_page}};
-  return {.status = 404, .body = "there is /, /metrics, /healthz and /api/status\n"};
+  return {.status = 404,
+          .body = "there is /, /metrics, /healthz, /drills/ID and /api/{status,events,drills}\n"};
 }
 
 // --- the control API
@@ -349,7 +364,11 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
     return call->finish(std::move(reply));
   }
   if (call->request().has_link_test()) return on_link_test(call);
-  if (call->request().has_drills()) return drills_.list(call);
+  if (call->request().has_drills()) {
+    control::Reply reply;
+    *reply.mutable_drills() = drills_.list();
+    return call->finish(std::move(reply));
+  }
   if (call->request().has_clones()) return clones_.list(call);
   if (call->request().has_stop_clone()) return clones_.end(call);
   if (call->request().has_drain() || call->request().has_undrain()) return on_drain_call(call);
@@ -495,12 +514,16 @@ void Node::add_quorum(control::Status& status) const {
   quorum.set_corosync_connected(cluster_trouble_.empty());
   quorum.set_quorate(book_.quorate());
   quorum.set_voter(book_.voter());
+  if (!book_.quorate() && quorate_) {
+    quorum.set_view_age_us(static_cast<std::uint64_t>(in_microseconds(now() - *quorate_).count()));
+  }
   if (view) quorum.set_ring(fmt::format("{}.{:x}", view->ring.representative, view->ring.sequence));
   for (const auto& host : settings_.config().host()) {
     auto& member = *quorum.add_member();
     member.set_name(host.name());
     member.set_present(view && view->has(NodeId{host.node_id()}));
     member.set_witness(host.replication_address().empty());
+    member.set_page_url(host.page_url());
   }
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "failover/hooks/hooks.hpp"
 #include "failover/hooks/state_watch.hpp"
 #include "failover/monitoring/availability_book.hpp"
+#include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_server.hpp"
 #include "failover/record_store.hpp"
 
@@ -62,6 +64,7 @@ class Node final : public MembershipEvents {
   Node(boost::asio::io_context& io, Settings settings, RecordStore store, Transports transports);
 
   [[nodiscard]] Result<> listen();
+  [[nodiscard]] Result<> listen_http();
   [[nodiscard]] GuestHost& guest(const std::string& name);
   [[nodiscard]] std::vector<GuestHost*> guests() const;
   void send(const peer::Message& message);
@@ -74,6 +77,7 @@ class Node final : public MembershipEvents {
   void hear(const peer::Summary& summary);
   void account();
   void tell_changes();
+  void tell(control::Event event);
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_drain_call(const std::shared_ptr<ControlCall>& call);
@@ -82,7 +86,7 @@ class Node final : public MembershipEvents {
   void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
   [[nodiscard]] control::Guest report(const GuestHost& guest) const;
-  [[nodiscard]] HttpAnswer on_http(std::string_view path) const;
+  [[nodiscard]] HttpAnswer on_http(std::string_view path);
   [[nodiscard]] bool is_stale(const control::Guest& heard) const;
   void add_quorum(control::Status& status) const;
   void add_warnings(control::Status& status) const;
@@ -103,10 +107,12 @@ class Node final : public MembershipEvents {
   AvailabilityBook availability_;
   StateWatch watch_;
   Hooks hooks_;
+  EventLog events_;
   Drills drills_;
   Clones clones_;
   Drain drain_;
   TimePoint accounted_;
+  std::optional<TimePoint> quorate_;  ///< when there was a quorum last
   bool stopped_{};
 
   mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads

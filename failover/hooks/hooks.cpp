@@ -95,8 +95,7 @@ Hooks::Hooks(const Settings& settings) : settings_{settings} {
 
 Hooks::~Hooks() = default;
 
-void Hooks::tell(control::Event event) {
-  if (tellers_.empty()) return;
+control::Event Hooks::tell(control::Event event) {
   const auto at = static_cast<std::uint64_t>(unix_now().time_since_epoch().count());
   const auto& host = settings_.this_host().name();
   event.set_id(fmt::format("{}-{}-{}", host, at, ++number_));
@@ -108,6 +107,7 @@ void Hooks::tell(control::Event event) {
   for (const auto& one : tellers_) {
     if (one->wants(what)) one->push(event);
   }
+  return event;
 }
 
 void Hooks::stop() {

@@ -17,8 +17,9 @@ class Hooks {
   Hooks(const Hooks&) = delete;
   Hooks& operator=(const Hooks&) = delete;
 
-  /// Fills in who says it and when, and queues it for those that want it. One thread.
-  void tell(control::Event event);
+  /// Fills in who says it and when, and queues it for those that want it. The event as they get it.
+  /// One thread.
+  control::Event tell(control::Event event);
   /// Ends attempts that are under way; what waits is lost. Waits for the threads. Idempotent.
   void stop();
 

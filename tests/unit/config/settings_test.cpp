@@ -159,6 +159,24 @@ TEST_CASE("an address to look at, and an objective to look for") {
   }
 }
 
+TEST_CASE("a page has an address; its token and certificate are files; others know where it is") {
+  const std::string address = "http_address: \"10.0.0.1:80\" ";
+  CHECK(Settings::parse(good + address +
+                            "http_token_file: \"/t\" http_tls { certificate_file: \"/c\" "
+                            "key_file: \"/k\" }",
+                        "u.conf"));
+  for (const auto& [text, field] :
+       {std::pair<std::string, std::string>{"http_token_file: \"/t\"", "Config.http_token_file"},
+        {"http_tls { certificate_file: \"/c\" key_file: \"/k\" }", "Config.http_tls"},
+        {address + "http_token_file: \"t\"", "Config.http_token_file"},
+        {address + "http_tls { certificate_file: \"/c\" }", "HttpTls.key_file"},
+        {address + "http_tls { key_file: \"/k\" }", "HttpTls.certificate_file"},
+        {address + "http_tls { certificate_file: \"c\" key_file: \"/k\" }",
+         "HttpTls.certificate_file"},
+        {"host { name: \"x\" node_id: 9 page_url: \"a.example.org\" }", "Host.page_url"}})
+    CHECK_THAT(complaint(good + text), Contains("u.conf:12: " + field));
+}
+
 TEST_CASE("a watchdog has a device and a timeout") {
   const std::string device = "watchdog_device: \"/dev/watchdog\" ";
   const auto settings = Settings::parse(good + device, "u.conf");
