@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import membership, namespaces
-from .plan import CONFIG_IN_HOST, WITNESS, GuestPlan, LabError, Plan, disk_in_host
-from .shell import interruption, wait_until
+from .plan import CONFIG_IN_HOST, HTTP_FILES, WITNESS, GuestPlan, LabError, Plan, disk_in_host
+from .shell import interruption, run, wait_until
 
 # Processes that hold hosts open: nobody waits for them here, a lab outlives the tool that made it.
 _holders: list[subprocess.Popen] = []
@@ -56,11 +56,21 @@ class Host:
             key = self.directory / "lab/replication.key"
             key.touch(mode=0o600)
             key.write_bytes(bytes.fromhex(self.plan.key))
+        if self.plan.token:
+            self._prepare_page()
         if self.name != WITNESS:
             for guest in self.plan.guests():
                 for image, disk in zip(guest.disks, self.disks_of(guest)):
                     self._prepare_disk(Path(image), disk, guest.home or self.plan.hosts[0])
         os.mkfifo(self.directory / "lab/requests")
+
+    def _prepare_page(self) -> None:
+        token, certificate, key = (self.directory / "lab" / name for name in HTTP_FILES)
+        token.touch(mode=0o600)
+        token.write_text(self.plan.token + "\n")
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "30", "-subj", f"/CN=understudy lab, host {self.name}", "-keyout", str(key), "-out",
+            str(certificate), "-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{self.plan.address(self.name)}")
 
     def _prepare_disk(self, image: Path, disk: Path, home: str) -> None:
         if self.name == home:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 QUORUM_SECONDS = 30
 KEY_BYTES = 32
 PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "ethtool": "ethtool",
-            "nsenter": "util-linux", "setpriv": "util-linux", "corosync": "corosync"}
+            "nsenter": "util-linux", "setpriv": "util-linux", "corosync": "corosync", "openssl": "openssl"}
 
 
 def default_binaries() -> Path:
@@ -71,13 +71,15 @@ class Lab:
            binaries: Path | None = None, extra: list[str] | None = None, encrypted: bool = True,
            link: str | None = None, fencing: dict[str, int] | None = None,
            fence_agent: str = "", fence_options: list[str] | None = None,
-           others: list[dict] | None = None, **guest_settings) -> None:
+           others: list[dict] | None = None, token: str = "", pages: dict[str, str] | None = None,
+           **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name names a recipe of tests/lab/guests, default the environment's UNDERSTUDY_GUEST or pg; the
         guest itself is always called pg. Each of `others` is one more guest of that recipe, pg2, pg3 ..., with
         settings of its own beside guest_settings. fencing gives hosts that can be fenced, with the delay in ms, by the lab's
-        power switch unless another agent is named. None is --no-guest; encrypted False leaves replication in clear text; link None is the
+        power switch unless another agent is named. None is --no-guest; encrypted False leaves replication in clear text; token is the pages', and
+        pages where browsers find them, by host (plan.py); link None is the
         environment's UNDERSTUDY_LINK, or tcp. guest_settings
         are fields of GuestPlan (memory_mib, beacon_ms, interval_ms, nic, ...; the environment's
         UNDERSTUDY_UPLINK is the default of `uplink`). The guest is built if needed but not started:
@@ -100,7 +102,7 @@ class Lab:
                               fencing=fencing or {}, fence_agent=fence_agent or str(ROOT / "tests/lab/fence_lab"),
                               fence_options=fence_options or ["plug={host}", f"socket={power_switch.IN_HOST}"],
                               key=secrets.token_hex(KEY_BYTES) if encrypted else "",
-                              extra=extra or [])
+                              token=token, pages=pages or {}, extra=extra or [])
             try:
                 self._build()
             except LabError as error:

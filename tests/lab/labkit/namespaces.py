@@ -4,14 +4,18 @@ A process belongs to a place of the lab if it is in that place's network namespa
 that needs no record, so it holds after any crash of the lab tool.
 """
 
+import ctypes
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 from .plan import PREFIX
 from .shell import run, wait_until
 
 NETNS = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
 
 
 def exists(namespace: str) -> bool:
@@ -36,6 +40,27 @@ def create(namespace: str) -> None:
     # No IPv6: a capture of the guest network then holds nothing that nobody asked for.
     run("ip", "netns", "exec", namespace, "sh", "-c",
         "for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done")
+
+
+def connect(namespace: str, address: tuple[str, int], seconds: float = 10) -> socket.socket:
+    """A connection made inside the namespace; it stays there, whoever uses it."""
+    outcome: list = []
+
+    def inside():
+        try:
+            with open(NETNS / namespace) as place:  # of this thread only, which ends with it
+                if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), f"setns {namespace}")
+            outcome.append(socket.create_connection(address, seconds))
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], OSError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def pids(namespace: str) -> list[int]:

@@ -30,6 +30,7 @@ HOSTS_MIN, HOSTS_MAX = 2, 9
 STATE_ROOT = Path("/run/understudy-lab")
 CONFIG_IN_HOST = "/run/lab/understudy.conf"  # where a host finds its own directory's files
 KEY_IN_HOST = "/run/lab/replication.key"
+HTTP_FILES = ("http.token", "http.crt", "http.key")  # beside the configuration, where there is a token
 DISK_IN_HOST = f"/var/lib/understudy/{GUEST}.img"  # the first guest's first
 
 
@@ -140,6 +141,8 @@ class Plan:
     fence_agent: str = ""
     fence_options: list[str] = field(default_factory=list)  # {host} stands for whom it switches off
     key: str = ""  # of the replication links, in hex; empty: in clear text
+    token: str = ""  # of the pages, which are served over TLS then; empty: they only show
+    pages: dict[str, str] = field(default_factory=dict)  # where browsers find a host's page, if not at its address
     # Lines added to every understudyd configuration: for tests that need a setting of their own.
     extra: list[str] = field(default_factory=list)
 
@@ -159,6 +162,10 @@ class Plan:
 
     def address(self, host: str) -> str:
         return f"10.77.0.{self.number(host)}"
+
+    def page(self, host: str) -> str:
+        own = f"{'https' if self.token else 'http'}://{self.address(host)}:{HTTP_PORT}/"
+        return self.pages.get(host, own)
 
     def hypervisors(self) -> list[str]:
         return [host for host in self.hosts if host != WITNESS]
@@ -199,8 +206,11 @@ class Plan:
         for peer in self.hosts:
             address = "" if peer == WITNESS else \
                 f' replication_address: "{self.address(peer)}:{REPLICATION_PORT}"'
-            lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address}'
+            lines.append(f'host {{ name: "{peer}" node_id: {self.number(peer)}{address} page_url: "{self.page(peer)}"'
                          f'{self.fencing_conf(peer)} }}')
+        if self.token:
+            token, certificate, key = (f'"/run/lab/{name}"' for name in HTTP_FILES)
+            lines += [f"http_token_file: {token}", f"http_tls {{ certificate_file: {certificate} key_file: {key} }}"]
         if self.key:
             lines.append(f'security {{ psk_file: "{KEY_IN_HOST}" }}')
         if host != WITNESS:

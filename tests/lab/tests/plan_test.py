@@ -53,9 +53,18 @@ class Files(unittest.TestCase):
             self.assertIn(f'name: "{host}" node_id: {self.plan.number(host)}',
                           self.plan.understudy_conf("a"))
 
+    def test_pages_with_a_token_are_served_over_tls(self):
+        self.assertNotIn("http_tls", self.plan.understudy_conf("a"))
+        self.plan.token, self.plan.pages = "secret", {"b": "https://localhost:9178/"}
+        text = self.plan.understudy_conf("w")
+        self.assertIn("http_tls {", text)
+        self.assertNotIn("secret", text)
+        self.assertIn('page_url: "https://10.77.0.1:9177/"', text)
+        self.assertIn('page_url: "https://localhost:9178/"', text)
+
     def test_the_witness_keeps_no_guests(self):
         witness = self.plan.understudy_conf("w")
-        self.assertIn('host { name: "w" node_id: 3 }', witness)
+        self.assertIn('host { name: "w" node_id: 3 page_url: "http://10.77.0.3:9177/" }', witness)
         self.assertNotIn("guest", witness)
         self.assertIn('model: "e1000"', self.plan.understudy_conf("b"))
 
