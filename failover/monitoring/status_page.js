@@ -168,7 +168,7 @@ function draw_access() {
 
 function draw_jobs() {
   fill("jobs", jobs.map((job) => el("li", { class: job.cls ?? "" }, el("strong", {}, job.title + " "), text("span", job.text ?? job.step),
-    job.link ? el("a", { href: job.link }, " evidence") : null,
+    job.link ? [" ", el("a", { href: job.link }, "evidence")] : null,
     job.text ? null : el("progress", job.fraction >= 0 ? { value: job.fraction, "aria-label": job.title } : { "aria-label": job.title }))));
 }
 

@@ -131,6 +131,9 @@ class MonitoringTest(LabCase):
         head, body = self.fetch(self.url("b", "/api/status"))
         self.assertEqual(head, "200 application/json")
         self.assertEqual(json.loads(body)["guest"][0]["active_host"], "a")
+        access = json.loads(self.fetch(self.url("b", "/api/access"))[1])
+        self.assertFalse(access["orders"])
+        self.assertIn("http_token_file", access["obstacle"])
         self.assertTrue(self.fetch(self.url("w", "/healthz"))[0].startswith("200"))
         self.assertTrue(self.fetch(self.url("a", "/../etc/passwd"))[0].startswith("404"))
 
