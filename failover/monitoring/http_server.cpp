@@ -8,6 +8,7 @@
 
 #include "config/limits.hpp"
 #include "failover/accept_loop.hpp"
+#include "failover/monitoring/admission_rate.hpp"
 #include "failover/monitoring/http_connection.hpp"
 
 namespace understudy::failover {
@@ -16,6 +17,9 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
+
+/// A hundredth of a processor with a certificate on P-256.
+constexpr std::size_t handshakes_per_second = 50;
 
 Result<tcp::acceptor> open(asio::io_context& io, const Endpoint& endpoint) {
   const tcp::endpoint at{asio::ip::make_address_v4(endpoint.address), endpoint.port};
@@ -40,6 +44,7 @@ class Clients : public std::enable_shared_from_this<Clients> {
 
   /// With too many clients the oldest goes: one that only waits must not keep others out.
   void admit(tcp::socket socket) {
+    if (service_->tls && !rate_.admit(now())) return;  // which closes it
     if (connections_.size() >= limits::http_clients) oldest()->close();
     const auto forget = [weak = weak_from_this()](HttpConnection* connection) {
       const auto self = weak.lock();
@@ -63,6 +68,7 @@ class Clients : public std::enable_shared_from_this<Clients> {
   }
 
   const std::shared_ptr<HttpService> service_;
+  AdmissionRate rate_{handshakes_per_second};
   std::list<std::shared_ptr<HttpConnection>> connections_;
 };
 

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include "config/limits.hpp"
+#include "failover/monitoring/admission_rate.hpp"
 #include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_order.hpp"
 #include "tests/unit/failover/temporary_directory.hpp"
@@ -148,6 +149,14 @@ TEST_CASE("of those who guess, a limited number is remembered, the newest") {
   CHECK_FALSE(failures.too_many("0", begin));
   CHECK(failures.too_many("1", begin));
   CHECK(failures.too_many(std::to_string(limits::http_token_addresses), begin));
+}
+
+TEST_CASE("so many clients come in within a second, and others in the next") {
+  AdmissionRate rate{3};
+  for (int i = 0; i < 3; ++i) CHECK(rate.admit(begin + 5s));
+  CHECK_FALSE(rate.admit(begin + 5s));
+  CHECK_FALSE(rate.admit(begin + 5999ms));
+  CHECK(rate.admit(begin + 6s));
 }
 
 TEST_CASE("a page orders what it has buttons for, and nothing else") {
