@@ -31,8 +31,8 @@ struct HttpHead {
 class HttpGuard {
  public:
   /// `names`: the host names under which browsers reach this daemon, besides addresses.
-  HttpGuard(std::optional<HttpToken> token, std::vector<std::string> names)
-      : token_{std::move(token)}, names_{std::move(names)} {}
+  HttpGuard(const std::optional<HttpToken>& token, std::vector<std::string> names)
+      : token_{token}, names_{std::move(names)} {}
 
   /// Why no order can come by such a connection, whoever gives it, and what to configure; nullopt:
   /// one can.

@@ -20,7 +20,7 @@ Result<HttpService> HttpService::from(const Settings& settings, HandleHttp look,
     UNDERSTUDY_TRY(const auto own, parse_url(url));
     names.push_back(own.host);
   }
-  service.guard = std::make_shared<HttpGuard>(std::move(token), std::move(names));
+  service.guard = std::make_shared<HttpGuard>(token, std::move(names));
   return service;
 }
 

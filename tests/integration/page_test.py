@@ -86,6 +86,16 @@ class PageTest(LabCase):
         status, _, text = done.stdout.partition("\n")
         return int(status), text
 
+    def take_pictures(self):
+        """Nothing is wider than a phone; kept where somebody wants to see it."""
+        wanted = os.environ.get("UNDERSTUDY_SCREENSHOTS")
+        for name, width, height, scheme in (("phone-dark", 390, 844, "dark"), ("wide-light", 1200, 960, "light")):
+            self.page.device(width, height, scheme)
+            self.assertLessEqual(self.page.script("return document.documentElement.scrollWidth"), width)
+            if wanted:
+                Path(wanted).mkdir(parents=True, exist_ok=True)
+                self.page.screenshot(Path(wanted) / f"{name}.png")
+
     def slow_clients(self) -> list[socket.socket]:
         """One that never begins TLS, one that never ends its request."""
         plan = self.hosts.lab.plan
@@ -106,7 +116,7 @@ class PageTest(LabCase):
             "return document.querySelector('svg path')?.getAttribute('d') ?? ''")), 20)
         self.assertEqual(self.page.script(
             "return performance.getEntriesByType('resource').filter((one) => !one.name.startsWith(location.origin)).length"), 0)
-        self.assertIn("drill: give it on host b", self.page.text(CARD))
+        self.page.wait_text(CARD, "drill: give it on host b", 20)
 
     def test_2_without_the_token_nothing_is_ordered(self):
         slow = self.slow_clients()
@@ -115,7 +125,7 @@ class PageTest(LabCase):
         self.page.press("wrong", ENTER)
         self.page.wait_text("#ask_trouble", "the token is wrong", 10)
         self.page.press(ESCAPE)
-        self.assertFalse(self.page.script("return document.getElementById('ask').open"))
+        wait_for("the question to go", lambda: not self.page.script("return document.getElementById('ask').open"), 10)
         self.assertIsNone(self.page.script("return sessionStorage.getItem('token')"))
         order = json.dumps({"switch_over": {"guest": GUEST}})
         good = {"Content_Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -160,17 +170,19 @@ class PageTest(LabCase):
         self.page.command("back", {})
         self.page.wait_text(f"{CARD} .state", "protected", 30)
 
-    def take_pictures(self):
-        """Nothing is wider than a phone; kept where somebody wants to see it."""
-        wanted = os.environ.get("UNDERSTUDY_SCREENSHOTS")
-        for name, width, height, scheme in (("phone-dark", 390, 844, "dark"), ("wide-light", 1200, 960, "light")):
-            self.page.device(width, height, scheme)
-            self.assertLessEqual(self.page.script("return document.documentElement.scrollWidth"), width)
-            if wanted:
-                Path(wanted).mkdir(parents=True, exist_ok=True)
-                self.page.screenshot(Path(wanted) / f"{name}.png")
+    def test_5_what_another_host_must_do_is_done_on_its_page(self):
+        """By the link to it. Its token is another tab's business: it is asked for again."""
+        self.page.script("document.querySelector('#guests .orders a').click()")
+        self.page.wait_text("#who", "as host b sees it", 30)
+        self.give_order("verify", GUEST)
+        self.page.wait_text("#ask[open] #ask_title", "token", 10)
+        self.page.press(TOKEN, ENTER)
+        self.confirm("verify")
+        self.page.wait_text("#jobs li.good", "identical at epoch", 60)
+        self.page.open(self.hosts.lab.plan.page("a"))
+        self.page.wait_text(f"{CARD} .state", "protected", 30)
 
-    def test_5_a_killed_host_is_shown(self):
+    def test_6_a_killed_host_is_shown(self):
         self.page.script(WATCH)
         killed_ns = self.hosts.kill("b")
         wait_for("b to be shown as absent", lambda: self.page.script("return window.seen?.b"), 60)
@@ -189,7 +201,7 @@ class PageTest(LabCase):
         self.page.wait_text(f"{CARD} .flow", "without a replica", 30)
         self.page.wait_text("#events", "its host was lost", 30)
 
-    def test_6_a_host_without_quorum_says_so(self):
+    def test_7_a_host_without_quorum_says_so(self):
         self.hosts.lab.cut("a", "w")
         age = self.page.wait_text("#banner", "No quorum on host a; last view of the others", 60)
         older = wait_for("the view to grow older", lambda: next(
@@ -199,7 +211,7 @@ class PageTest(LabCase):
         self.hosts.lab.heal()
         wait_for("the banner to go", lambda: not self.page.text("#banner"), 60)
 
-    def test_7_a_daemon_that_does_not_answer_is_told(self):
+    def test_8_a_daemon_that_does_not_answer_is_told(self):
         self.hosts.lab.kill_service("a")
         self.page.wait_text("#banner", "No answer from host a; last view", 60)
         self.assertEqual(self.page.script("return getComputedStyle(document.getElementById('live')).opacity"), "0.5")
