@@ -172,7 +172,9 @@ class PageTest(LabCase):
 
     def test_5_what_another_host_must_do_is_done_on_its_page(self):
         """By the link to it. Its token is another tab's business: it is asked for again."""
-        self.page.script("document.querySelector('#guests .orders a').click()")
+        self.page.wait_text(CARD, "give it on host b", 20)
+        self.page.tab_to("host b")
+        self.page.press(ENTER)
         self.page.wait_text("#who", "as host b sees it", 30)
         self.give_order("verify", GUEST)
         self.page.wait_text("#ask[open] #ask_title", "token", 10)
