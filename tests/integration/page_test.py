@@ -28,13 +28,15 @@ performance.clearResourceTimings();
 performance.setResourceTimingBufferSize(10000);
 window.seen = {};
 new MutationObserver(() => {
-  for (const { dataset } of document.querySelectorAll("#hosts li.absent")) window.seen[dataset.host] ??= Date.now();
+  for (const { dataset } of document.querySelectorAll("#hosts li.absent"))
+    window.seen[dataset.host] ??= Date.now();
 }).observe(document.getElementById("hosts"), { subtree: true, childList: true, attributes: true });
 """
 # Looks that were begun after a moment and answered before another, both in ms since 1970.
 LOOKS = """
 return performance.getEntriesByType("resource").filter((one) => one.name.endsWith("/api/status") &&
-  performance.timeOrigin + one.startTime > arguments[0] && performance.timeOrigin + one.responseEnd <= arguments[1]).length
+  performance.timeOrigin + one.startTime > arguments[0] &&
+  performance.timeOrigin + one.responseEnd <= arguments[1]).length
 """
 
 
@@ -65,7 +67,8 @@ class PageTest(LabCase):
 
     def epoch(self) -> int:
         return int(re.sub(r"\D", "", self.page.script(
-            "return [...document.querySelectorAll('.flow span')].find((one) => one.textContent.startsWith('epoch'))?.textContent ?? '0'")))
+            "return [...document.querySelectorAll('.flow span')].find((one) => one.textContent.startsWith('epoch'))"
+            "?.textContent ?? '0'")))
 
     def give_order(self, what: str, about: str):
         """With the keyboard, up to the question."""
@@ -115,7 +118,8 @@ class PageTest(LabCase):
         wait_for("plots", lambda: "L" in (self.page.script(
             "return document.querySelector('svg path')?.getAttribute('d') ?? ''")), 20)
         self.assertEqual(self.page.script(
-            "return performance.getEntriesByType('resource').filter((one) => !one.name.startsWith(location.origin)).length"), 0)
+            "return performance.getEntriesByType('resource')"
+            ".filter((one) => !one.name.startsWith(location.origin)).length"), 0)
         self.page.wait_text(CARD, "drill: give it on host b", 20)
 
     def test_2_without_the_token_nothing_is_ordered(self):

@@ -47,7 +47,8 @@ class Browser:
                 env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": self.home.name, "TMPDIR": self.home.name})
         try:
             wait_for("chromedriver", lambda: self._ready(), START_SECONDS, 0.1)
-            options = {"args": [*ARGUMENTS, f"--user-data-dir={self.home.name}/profile"], "binary": shutil.which("chromium")}
+            options = {"args": [*ARGUMENTS, f"--user-data-dir={self.home.name}/profile"],
+                       "binary": shutil.which("chromium")}
             wanted = {"acceptInsecureCerts": True, "browserName": "chrome", "goog:chromeOptions": options}
             self.session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
         except BaseException:
@@ -139,7 +140,8 @@ class Browser:
 
     def device(self, width: int, height: int, scheme: str):
         """A window of that size, in a light or dark scheme."""
-        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                 mobile=width < 600)
         self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def cdp(self, command: str, **parameters):
