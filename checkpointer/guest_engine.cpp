@@ -335,6 +335,9 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
   events.on_pressure = [primary](Epoch sealed) {
     if (const auto protection = primary()) protection->output_presses(sealed);
   };
+  events.on_input = [primary](Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
+    if (const auto protection = primary()) protection->input_given(sealed, frames);
+  };
   events.on_guest_gone = [this](const Error&) { ::eventfd_write(wake_.get(), 1); };
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
   UNDERSTUDY_TRY(auto gate, netbuffer::GuestNetwork::start(std::move(network.nics), hold_bytes,
@@ -501,6 +504,7 @@ Result<> GuestEngine::do_promote(Output output) {
     return promoted;
   }
   network_->announce();
+  replica_->give_input([this](std::size_t nic, auto frame) { network_->give(nic, frame); });
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
   replica_.reset();

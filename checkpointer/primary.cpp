@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "checkpointer/input_codec.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
@@ -301,6 +302,15 @@ void Primary::output_presses(Epoch sealed) {
     pressed_epoch_ = std::max(pressed_epoch_, sealed.next());
   }
   events_.wake();
+}
+
+void Primary::input_given(Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
+  {
+    const std::lock_guard lock{mutex_};
+    if (!is_running(sealed.next())) return;
+  }
+  for (auto& payload : encode_input(frames))
+    sender_->relay_input(std::move(payload), sealed.next());
 }
 
 void Primary::output_waits(Epoch sealed, TimePoint since) {

@@ -5,6 +5,7 @@
 
 #include "checkpointer/capture.hpp"
 #include "checkpointer/image_digest.hpp"
+#include "checkpointer/input_codec.hpp"
 #include "config/assert.hpp"
 #include "config/limits.hpp"
 
@@ -170,8 +171,34 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
     first = status_.committed == Epoch{};
     status_.committed = epoch.epoch;
     status_.last_commit = now();
+    forget_input(epoch.epoch);
   }
   if (first) on_first_commit_(epoch.epoch);
+}
+
+Result<> Replica::on_input(Epoch epoch, std::span<const std::byte> payload) {
+  UNDERSTUDY_CHECK(check_input(payload));
+  const std::lock_guard lock{mutex_};
+  if (epoch <= status_.committed || input_bytes_ + payload.size() > limits::input_kept_bytes)
+    return {};
+  input_.emplace_back(epoch, std::vector(payload.begin(), payload.end()));
+  input_bytes_ += payload.size();
+  return {};
+}
+
+void Replica::forget_input(Epoch committed) {
+  while (!input_.empty() && input_.front().first <= committed) {
+    input_bytes_ -= input_.front().second.size();
+    input_.pop_front();
+  }
+}
+
+void Replica::give_input(const std::function<void(std::size_t, std::span<const std::byte>)>& give) {
+  const auto input = [this] {
+    const std::lock_guard lock{mutex_};
+    return std::exchange(input_, {});
+  }();
+  for (const auto& [epoch, payload] : input) for_each_input(payload, give);
 }
 
 HistoryPoint Replica::point(Epoch epoch, UnixTime committed_at) const {

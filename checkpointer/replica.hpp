@@ -1,8 +1,11 @@
 // The backup's image of a guest: whole epochs, applied in order, and nothing else.
 #pragma once
 
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "checkpointer/disk_replica.hpp"
@@ -50,6 +53,7 @@ class Replica final : public replication::ReplicaEvents {
   Result<> on_sync_disk(std::span<const std::byte> payload) override;
   Result<> on_check_disk(std::span<const std::byte> payload) override;
   Result<> on_check_seal(const replication::Seal& seal) override;
+  Result<> on_input(Epoch epoch, std::span<const std::byte> payload) override;
   void on_commit(const replication::StagedEpoch& epoch) override;
   replication::Reply on_request(const replication::Request& request,
                                 const replication::KeepGoing& keep_going) override;
@@ -58,6 +62,10 @@ class Replica final : public replication::ReplicaEvents {
   /// The image is about to go (its machine died): nothing looks at it or writes to it any more.
   /// Waits for the event that is running. A session that goes on is ended at its next frame.
   void abandon();
+
+  /// After the session, once: what the guest was given after the last commit, as far as is known.
+  void give_input(
+      const std::function<void(std::size_t nic, std::span<const std::byte> frame)>& give);
 
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
@@ -94,6 +102,8 @@ class Replica final : public replication::ReplicaEvents {
   void thaw_all();
   [[nodiscard]] HistoryPoint point(Epoch epoch, UnixTime committed_at) const;
   void apply(std::span<const std::byte> payload);
+  /// It is part of the image now. With mutex_ held.
+  void forget_input(Epoch committed);
 
   hypervisor::RamLayout layout_;
   std::mutex image_mutex_;  ///< for image and disks, against `abandon`; before mutex_
@@ -111,6 +121,8 @@ class Replica final : public replication::ReplicaEvents {
 
   mutable std::mutex mutex_;
   ReplicaStatus status_;
+  std::deque<std::pair<Epoch, std::vector<std::byte>>> input_;  ///< of epochs not committed
+  std::size_t input_bytes_{};
 };
 
 }  // namespace understudy::checkpointer

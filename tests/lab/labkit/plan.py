@@ -139,6 +139,7 @@ class Plan:
     fencing: dict[str, int] = field(default_factory=dict)
     fence_agent: str = ""
     fence_options: list[str] = field(default_factory=list)  # {host} stands for whom it switches off
+    clocks: bool = False  # each host's wall clock can be set: Lab.set_clock
     key: str = ""  # of the replication links, in hex; empty: in clear text
     # Lines added to every understudyd configuration: for tests that need a setting of their own.
     extra: list[str] = field(default_factory=list)

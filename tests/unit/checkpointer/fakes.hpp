@@ -203,6 +203,7 @@ class FakeSender final : public replication::CheckpointSender {
     if (!frame && frame.error().kind == ErrorKind::timed_out && when_full) when_full();
     return frame;
   }
+  void relay_input(std::vector<std::byte> /*payload*/, Epoch /*epoch*/) override {}
   void submit(replication::FrameBuffer buffer, replication::FrameType type, Epoch epoch) override {
     frames.push_back({std::move(buffer), type, epoch});
   }
