@@ -117,6 +117,7 @@ class Primary {
   void open_disks(GuestDisks& disks);
   [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Result<> copy_memory();
+  [[nodiscard]] Result<> find_equal_memory();
   void progressed(double fraction);
   /// The running epoch had better end soon. Any thread.
   void hasten();

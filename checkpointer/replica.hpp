@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpointer/disk_replica.hpp"
+#include "checkpointer/earlier_memory.hpp"
 #include "checkpointer/history.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "checkpointer/ram_snapshot.hpp"
@@ -42,11 +43,13 @@ struct FrozenEpoch {
 class Replica final : public replication::ReplicaEvents {
  public:
   /// Writes into `image`, which must outlive the session. `disks`: null for a guest without.
-  /// `history`: null where none is kept; the disks have the same.
+  /// `history`: null where none is kept; the disks have the same. `earlier`: the image's beginning
+  /// that may hold something from before; all else is zeros.
   [[nodiscard]] static Result<std::shared_ptr<Replica>> create(
       const hypervisor::RamLayout& layout, std::span<std::byte> image,
       std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-      std::unique_ptr<DiskReplica> disks = nullptr, std::shared_ptr<History> history = nullptr);
+      std::unique_ptr<DiskReplica> disks = nullptr, std::shared_ptr<History> history = nullptr,
+      std::span<std::byte> earlier = {});
 
   Result<> on_sync_pages(std::span<const std::byte> payload) override;
   Result<> on_check(std::span<const std::byte> payload) override;
@@ -90,9 +93,11 @@ class Replica final : public replication::ReplicaEvents {
  private:
   Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
           std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-          std::unique_ptr<DiskReplica> disks, std::shared_ptr<History> history);
+          std::unique_ptr<DiskReplica> disks, std::shared_ptr<History> history,
+          std::span<std::byte> earlier);
 
   void answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going);
+  void answer_memory(const replication::Request& request, replication::Reply& reply);
   void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(
@@ -111,6 +116,7 @@ class Replica final : public replication::ReplicaEvents {
   ImageView image_;
   Mapping device_area_;
   std::vector<bool> touched_;  ///< pages that were ever written: all others are zero
+  EarlierMemory earlier_;
   replication::Seal last_seal_;
   std::function<void(const Error&)> on_over_;
   std::function<void(Epoch)> on_first_commit_;
