@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "checkpointer/earlier_memory.hpp"
 #include "checkpointer/frame_writer.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "config/mapping.hpp"
@@ -26,6 +27,11 @@ class Capture {
  public:
   [[nodiscard]] static Result<Capture> create(hypervisor::ActiveMachine& machine,
                                               FrameWriter& writer);
+
+  /// Before the first `take`: what the backup has from before need not travel.
+  [[nodiscard]] Result<EqualMemory> find_equal(const AskBackup& ask) {
+    return find_equal_memory(*machine_, shadow_.bytes(), ask);
+  }
 
   /// Harvests and writes up to about `max_pages`.
   [[nodiscard]] Result<> take(std::uint64_t max_pages);

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +20,14 @@ namespace {
 /// Told to whoever asked, whatever becomes of it.
 void answer(const GuestEngine::Done& done, Result<> result) {
   if (done) done(std::move(result));
+}
+
+/// Of a file in memory.
+std::uint64_t allocated_bytes(const UniqueFd& file) {
+  constexpr std::uint64_t block_bytes = 512;
+  struct stat about {};
+  if (!file || ::fstat(file.get(), &about) != 0) return 0;
+  return static_cast<std::uint64_t>(about.st_blocks) * block_bytes;
 }
 
 }  // namespace
@@ -224,7 +233,8 @@ std::optional<GuestEngine::Commit> GuestEngine::last_commit() const {
 void GuestEngine::run() {
   prefer_this_thread();
   while (true) {
-    wait(due_);
+    wait(std::min(due_, earlier_until_));
+    if (now() >= earlier_until_) forget_memory();
     handle_requests();
     {
       const std::lock_guard lock{mutex_};
@@ -323,6 +333,8 @@ Result<> GuestEngine::open_disks(const config::Guest& guest, DiskMode mode) {
 Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start) {
   UNDERSTUDY_TRY(auto network, wire_guest(guest));
   network.wiring.disks = disks_->take_wiring();
+  network.wiring.earlier_memory = std::move(earlier_memory_);
+  forget_memory();
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, start, std::move(network.wiring)));
   netbuffer::GuestNetworkEvents events;
   const auto primary = [this] {
@@ -334,6 +346,9 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
   };
   events.on_pressure = [primary](Epoch sealed) {
     if (const auto protection = primary()) protection->output_presses(sealed);
+  };
+  events.on_input = [primary](Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
+    if (const auto protection = primary()) protection->input_given(sealed, frames);
   };
   events.on_guest_gone = [this](const Error&) { ::eventfd_write(wake_.get(), 1); };
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
@@ -390,6 +405,7 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
   {
     const std::lock_guard lock{mutex_};
     primary_ = std::move(opened);
+    was_shared_ = true;
     phase_ = EnginePhase::synchronising;
   }
   if (auto done = primary_->synchronise(); !done) {
@@ -426,7 +442,10 @@ void GuestEngine::protection_failed(const Error& why) {
 Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replication::Offer& offer) {
   if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
   UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already, as guest or as replica"));
-  UNDERSTUDY_CHECK(check_memory(memory_for(offer), "a replica of the guest"));
+  const auto needed = memory_for(offer);
+  UNDERSTUDY_CHECK(check_memory(needed - std::min(needed, allocated_bytes(earlier_memory_)),
+                                "a replica of the guest"));
+  was_shared_ = true;
   auto replica = make_replica(offer);
   if (!replica) {
     do_stop();
@@ -451,7 +470,8 @@ Result<std::shared_ptr<Replica>> GuestEngine::make_replica(const replication::Of
   return Replica::create(
       machine_->layout(), machine_->image(),
       [this](const Error& why) { report_(StandbyLost{why}); },
-      [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks), std::move(history));
+      [this](Epoch epoch) { report_(StandbyReady{epoch}); }, std::move(disks), std::move(history),
+      machine_->earlier());
 }
 
 /// A replica without a history is better than none.
@@ -501,6 +521,7 @@ Result<> GuestEngine::do_promote(Output output) {
     return promoted;
   }
   network_->announce();
+  replica_->give_input([this](std::size_t nic, auto frame) { network_->give(nic, frame); });
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
   replica_.reset();
@@ -512,6 +533,7 @@ void GuestEngine::do_stop() {
   static_cast<void>(do_end_protection("the guest is stopped"));
   if (machine_) {
     machine_->kill();
+    keep_memory();
     if (const auto words = machine_->complaints(); !words.empty()) {
       log::info("qemu.said", {log::kv("guest", name_), log::kv("text", words)});
     }
@@ -538,6 +560,18 @@ void GuestEngine::do_stop() {
   disks.reset();
   retry_at_.reset();
   suspended_ = false;
+}
+
+/// The next replica here may be of the same guest, and most of its memory the same.
+void GuestEngine::keep_memory() {
+  if (!std::exchange(was_shared_, false)) return;
+  earlier_memory_ = machine_->take_memory();
+  earlier_until_ = now() + limits::memory_kept;
+}
+
+void GuestEngine::forget_memory() {
+  earlier_memory_.reset();
+  earlier_until_ = TimePoint::max();
 }
 
 void GuestEngine::fail_guest(const Error& why) {

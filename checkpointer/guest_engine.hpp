@@ -134,6 +134,8 @@ class GuestEngine {
   void act();
   void retry_disk();
   void wait(TimePoint until);
+  void keep_memory();
+  void forget_memory();
 
   [[nodiscard]] Result<> need_phase(std::initializer_list<EnginePhase> wanted,
                                     std::string_view remedy) const;
@@ -165,6 +167,9 @@ class GuestEngine {
   TimePoint due_{TimePoint::max()};
   std::optional<TimePoint> retry_at_;  ///< of a guest that stands still for its disk
   bool suspended_{};
+  bool was_shared_{};        ///< another host has, or had, this guest's memory
+  UniqueFd earlier_memory_;  ///< of the last machine here that was, until ...
+  TimePoint earlier_until_{TimePoint::max()};
 
   mutable std::mutex mutex_;  ///< for all below
   std::deque<Posted> requests_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "checkpointer/input_codec.hpp"
 #include "config/assert.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
@@ -126,6 +127,7 @@ Result<> Primary::copy_everything() {
 }
 
 Result<> Primary::copy_memory() {
+  UNDERSTUDY_CHECK(find_equal_memory());
   const auto pages = machine_.layout().pages();
   const double before = disk_stream_ ? 0.5 : 0;
   for (std::size_t pass = 1; pass <= limits::sync_passes; ++pass) {
@@ -140,6 +142,21 @@ Result<> Primary::copy_memory() {
     if (events_.cancelled()) return fail(ErrorKind::closed, "synchronisation was ended");
     if (found <= little_is_left) break;
   }
+  return {};
+}
+
+Result<> Primary::find_equal_memory() {
+  writer_->begin(replication::FrameType::sync_pages, Epoch{});
+  const auto ask_it = [this](replication::Request request) -> Result<replication::Reply> {
+    auto reply = ask(std::move(request));
+    // An older one, whose images are always empty at first.
+    if (!reply && reply.error().kind == ErrorKind::incompatible) return replication::Reply{};
+    return reply;
+  };
+  const auto equal = capture_->find_equal(ask_it);
+  UNDERSTUDY_CHECK(equal);
+  if (equal->compared == 0) return {};
+  log::info("memory.compared", {log::kv("pages", equal->compared), log::kv("equal", equal->equal)});
   return {};
 }
 
@@ -301,6 +318,15 @@ void Primary::output_presses(Epoch sealed) {
     pressed_epoch_ = std::max(pressed_epoch_, sealed.next());
   }
   events_.wake();
+}
+
+void Primary::input_given(Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
+  {
+    const std::lock_guard lock{mutex_};
+    if (!is_running(sealed.next())) return;
+  }
+  for (auto& payload : encode_input(frames))
+    sender_->relay_input(std::move(payload), sealed.next());
 }
 
 void Primary::output_waits(Epoch sealed, TimePoint since) {
@@ -483,7 +509,7 @@ Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
   UNDERSTUDY_CHECK(wait_until(answered, verify_patience, "the backup did not answer"));
   const std::lock_guard lock{mutex_};
   if (reply_->has_failed())
-    return fail(ErrorKind::unavailable, "the backup says: {}", reply_->failed());
+    return fail(ErrorKind::incompatible, "the backup says: {}", reply_->failed());
   return *reply_;
 }
 

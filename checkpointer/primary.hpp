@@ -24,7 +24,7 @@
 #include "checkpointer/verification.hpp"
 #include "config/config.pb.h"
 #include "hypervisor/machine.hpp"
-#include "netbuffer/output_gate.hpp"
+#include "netbuffer/guest_network.hpp"
 #include "replication/checkpoint_sender.hpp"
 
 namespace understudy::checkpointer {
@@ -82,6 +82,9 @@ class Primary {
   /// The epoch after `sealed` fills the room for held output: it is cut short. Any thread.
   void output_presses(Epoch sealed);
 
+  /// What the guest was given in the epoch after `sealed`: the backup gets a copy. Any thread.
+  void input_given(Epoch sealed, std::span<const netbuffer::GivenFrame> frames);
+
   /// Compares the guest with the replica: `act` does it, and tells. One at a time.
   void verify(VerifyOrder order);
   /// Ends it, if there is one.
@@ -114,6 +117,7 @@ class Primary {
   void open_disks(GuestDisks& disks);
   [[nodiscard]] Result<> copy_everything();
   [[nodiscard]] Result<> copy_memory();
+  [[nodiscard]] Result<> find_equal_memory();
   void progressed(double fraction);
   /// The running epoch had better end soon. Any thread.
   void hasten();

@@ -5,6 +5,7 @@
 
 #include "checkpointer/capture.hpp"
 #include "checkpointer/image_digest.hpp"
+#include "checkpointer/input_codec.hpp"
 #include "config/assert.hpp"
 #include "config/limits.hpp"
 
@@ -20,23 +21,25 @@ Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& la
                                                  std::function<void(const Error&)> on_over,
                                                  std::function<void(Epoch)> on_first_commit,
                                                  std::unique_ptr<DiskReplica> disks,
-                                                 std::shared_ptr<History> history) {
+                                                 std::shared_ptr<History> history,
+                                                 std::span<std::byte> earlier) {
   UNDERSTUDY_ASSERT(image.size() == layout.bytes(), "the image has the layout's size");
   UNDERSTUDY_TRY(auto device_area, Mapping::anonymous(limits::device_state_bytes));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   return std::shared_ptr<Replica>{new Replica{layout, image, std::move(device_area),
                                               std::move(on_over), std::move(on_first_commit),
-                                              std::move(disks), std::move(history)}};
+                                              std::move(disks), std::move(history), earlier}};
 }
 
 Replica::Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image,
                  Mapping device_area, std::function<void(const Error&)> on_over,
                  std::function<void(Epoch)> on_first_commit, std::unique_ptr<DiskReplica> disks,
-                 std::shared_ptr<History> history)
+                 std::shared_ptr<History> history, std::span<std::byte> earlier)
     : layout_{layout},
       image_{image, device_area.bytes()},
       device_area_{std::move(device_area)},
       touched_(image_.pages()),
+      earlier_{earlier},
       on_over_{std::move(on_over)},
       on_first_commit_{std::move(on_first_commit)},
       disks_{std::move(disks)},
@@ -47,6 +50,7 @@ Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
   const std::lock_guard image{image_mutex_};
   UNDERSTUDY_CHECK(need_image());
   if (history_ && status().committed != Epoch{}) history_->lose("the guest is copied anew");
+  earlier_.settle();
   apply(payload);
   return {};
 }
@@ -149,6 +153,7 @@ Result<> Replica::on_check_seal(const replication::Seal& seal) {
 void Replica::on_commit(const replication::StagedEpoch& epoch) {
   const std::lock_guard image{image_mutex_};
   if (abandoned_) return;  // since its seal was checked; nobody can be given this replica any more
+  earlier_.settle();
   const auto committed = status().committed;
   const bool has_past = history_ && committed != Epoch{};
   UndoRecords undo;
@@ -170,8 +175,34 @@ void Replica::on_commit(const replication::StagedEpoch& epoch) {
     first = status_.committed == Epoch{};
     status_.committed = epoch.epoch;
     status_.last_commit = now();
+    forget_input(epoch.epoch);
   }
   if (first) on_first_commit_(epoch.epoch);
+}
+
+Result<> Replica::on_input(Epoch epoch, std::span<const std::byte> payload) {
+  UNDERSTUDY_CHECK(check_input(payload));
+  const std::lock_guard lock{mutex_};
+  if (epoch <= status_.committed || input_bytes_ + payload.size() > limits::input_kept_bytes)
+    return {};
+  input_.emplace_back(epoch, std::vector(payload.begin(), payload.end()));
+  input_bytes_ += payload.size();
+  return {};
+}
+
+void Replica::forget_input(Epoch committed) {
+  while (!input_.empty() && input_.front().first <= committed) {
+    input_bytes_ -= input_.front().second.size();
+    input_.pop_front();
+  }
+}
+
+void Replica::give_input(const std::function<void(std::size_t, std::span<const std::byte>)>& give) {
+  const auto input = [this] {
+    const std::lock_guard lock{mutex_};
+    return std::exchange(input_, {});
+  }();
+  for (const auto& [epoch, payload] : input) for_each_input(payload, give);
 }
 
 HistoryPoint Replica::point(Epoch epoch, UnixTime committed_at) const {
@@ -194,6 +225,8 @@ replication::Reply Replica::on_request(const replication::Request& request,
     reply.set_failed("it compares disks while the guest runs, which this host cannot yet: upgrade");
   } else if (request.has_disk_digest() && disks_) {
     answer_disk_digest(request.disk_digest(), reply);
+  } else if (request.has_memory_digest() || request.has_memory_keep()) {
+    answer_memory(request, reply);
   } else {
     reply.set_failed("this backup does not know such a request");
   }
@@ -205,6 +238,20 @@ void Replica::answer_verify(replication::Reply& reply, const replication::KeepGo
   if (!blocks) return reply.set_failed("the session is ending");
   reply.mutable_verify()->set_epoch(status().committed.value());
   for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
+}
+
+void Replica::answer_memory(const replication::Request& request, replication::Reply& reply) {
+  Result<> done;
+  if (request.has_memory_keep()) {
+    done =
+        earlier_.keep(request.memory_keep(), [this](std::uint64_t page) { touched_[page] = true; });
+    if (done) reply.mutable_memory_keep();
+  } else if (auto digests = earlier_.digests(request.memory_digest()); digests) {
+    reply.mutable_memory_digest()->set_digests(std::move(*digests));
+  } else {
+    done = fail(digests.error());
+  }
+  if (!done) reply.set_failed(done.error().message);
 }
 
 void Replica::answer_disk_digest(const replication::DiskDigestRequest& request,

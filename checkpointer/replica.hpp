@@ -1,11 +1,15 @@
 // The backup's image of a guest: whole epochs, applied in order, and nothing else.
 #pragma once
 
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "checkpointer/disk_replica.hpp"
+#include "checkpointer/earlier_memory.hpp"
 #include "checkpointer/history.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "checkpointer/ram_snapshot.hpp"
@@ -39,17 +43,20 @@ struct FrozenEpoch {
 class Replica final : public replication::ReplicaEvents {
  public:
   /// Writes into `image`, which must outlive the session. `disks`: null for a guest without.
-  /// `history`: null where none is kept; the disks have the same.
+  /// `history`: null where none is kept; the disks have the same. `earlier`: the image's beginning
+  /// that may hold something from before; all else is zeros.
   [[nodiscard]] static Result<std::shared_ptr<Replica>> create(
       const hypervisor::RamLayout& layout, std::span<std::byte> image,
       std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-      std::unique_ptr<DiskReplica> disks = nullptr, std::shared_ptr<History> history = nullptr);
+      std::unique_ptr<DiskReplica> disks = nullptr, std::shared_ptr<History> history = nullptr,
+      std::span<std::byte> earlier = {});
 
   Result<> on_sync_pages(std::span<const std::byte> payload) override;
   Result<> on_check(std::span<const std::byte> payload) override;
   Result<> on_sync_disk(std::span<const std::byte> payload) override;
   Result<> on_check_disk(std::span<const std::byte> payload) override;
   Result<> on_check_seal(const replication::Seal& seal) override;
+  Result<> on_input(Epoch epoch, std::span<const std::byte> payload) override;
   void on_commit(const replication::StagedEpoch& epoch) override;
   replication::Reply on_request(const replication::Request& request,
                                 const replication::KeepGoing& keep_going) override;
@@ -58,6 +65,10 @@ class Replica final : public replication::ReplicaEvents {
   /// The image is about to go (its machine died): nothing looks at it or writes to it any more.
   /// Waits for the event that is running. A session that goes on is ended at its next frame.
   void abandon();
+
+  /// After the session, once: what the guest was given after the last commit, as far as is known.
+  void give_input(
+      const std::function<void(std::size_t nic, std::span<const std::byte> frame)>& give);
 
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
@@ -82,9 +93,11 @@ class Replica final : public replication::ReplicaEvents {
  private:
   Replica(const hypervisor::RamLayout& layout, std::span<std::byte> image, Mapping device_area,
           std::function<void(const Error&)> on_over, std::function<void(Epoch)> on_first_commit,
-          std::unique_ptr<DiskReplica> disks, std::shared_ptr<History> history);
+          std::unique_ptr<DiskReplica> disks, std::shared_ptr<History> history,
+          std::span<std::byte> earlier);
 
   void answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going);
+  void answer_memory(const replication::Request& request, replication::Reply& reply);
   void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(
@@ -94,6 +107,8 @@ class Replica final : public replication::ReplicaEvents {
   void thaw_all();
   [[nodiscard]] HistoryPoint point(Epoch epoch, UnixTime committed_at) const;
   void apply(std::span<const std::byte> payload);
+  /// It is part of the image now. With mutex_ held.
+  void forget_input(Epoch committed);
 
   hypervisor::RamLayout layout_;
   std::mutex image_mutex_;  ///< for image and disks, against `abandon`; before mutex_
@@ -101,6 +116,7 @@ class Replica final : public replication::ReplicaEvents {
   ImageView image_;
   Mapping device_area_;
   std::vector<bool> touched_;  ///< pages that were ever written: all others are zero
+  EarlierMemory earlier_;
   replication::Seal last_seal_;
   std::function<void(const Error&)> on_over_;
   std::function<void(Epoch)> on_first_commit_;
@@ -111,6 +127,8 @@ class Replica final : public replication::ReplicaEvents {
 
   mutable std::mutex mutex_;
   ReplicaStatus status_;
+  std::deque<std::pair<Epoch, std::vector<std::byte>>> input_;  ///< of epochs not committed
+  std::size_t input_bytes_{};
 };
 
 }  // namespace understudy::checkpointer

@@ -199,6 +199,10 @@ inline constexpr std::size_t gone_answers = 20;          ///< to connections tha
 inline constexpr auto gone_period = 100ms;               ///< ... in this time
 inline constexpr std::size_t farewells = 64;             ///< of closed connections, said again
 
+// --- memory from before
+inline constexpr std::uint64_t memory_digests = 3072;  ///< pages that are compared by one question
+inline constexpr auto memory_kept = 60s;  ///< of a guest that is gone, for a replica of it
+
 // --- output
 inline constexpr std::size_t packet_bytes = 69'632;  ///< an Ethernet frame; QEMU's NET_BUFSIZE
 inline constexpr std::size_t hold_packets = 65'536;  ///< per NIC, beside the configured bytes
@@ -210,7 +214,11 @@ inline constexpr std::size_t ingress_batch = 64;  ///< frames for a guest per tu
 inline constexpr std::size_t vhost_frame_bytes = 65'407;
 inline constexpr std::size_t vhost_frames = 64;     ///< taken from a guest, not yet in its queue
 inline constexpr std::size_t detour_frames = 1024;  ///< for a guest that moves, per NIC
-inline constexpr std::size_t hold_samples = 4096;   ///< packets behind the hold times in a status
+/// Copied to the backup of what a guest was given, per NIC and epoch; what is more is not.
+inline constexpr std::size_t input_copy_bytes = 128U << 10U;
+inline constexpr std::size_t input_messages = 64;  ///< of such copies, on their way to the link
+inline constexpr std::size_t input_kept_bytes = 1U << 20U;  ///< of such copies, by a backup
+inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status
 
 // --- who may run
 inline constexpr auto corosync_retry = 100ms;

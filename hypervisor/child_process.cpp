@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <string_view>
 
 #include "config/assert.hpp"
 #include "config/priority.hpp"
@@ -27,9 +28,14 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
   return result;
 }
 
+/// Each variable once: the dynamic linker would take the last of two, and others the first.
 std::vector<std::string> merged_environment(const std::vector<std::string>& added) {
+  const auto name_of = [](std::string_view entry) { return entry.substr(0, entry.find('=')); };
   std::vector<std::string> result = added;
-  for (char** entry = environ; *entry != nullptr; ++entry) result.emplace_back(*entry);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const auto same = [&](const auto& one) { return name_of(one) == name_of(*entry); };
+    if (std::ranges::none_of(added, same)) result.emplace_back(*entry);
+  }
   return result;
 }
 

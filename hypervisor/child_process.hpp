@@ -18,7 +18,7 @@ enum class Output : std::uint8_t { dropped, with_errors };
 
 struct Launch {
   std::vector<std::string> command;      ///< an absolute path or a name in PATH, then the arguments
-  std::vector<std::string> environment;  ///< NAME=value, added to ours
+  std::vector<std::string> environment;  ///< NAME=value; the others are as ours
   std::vector<int> inherited;            ///< descriptors that the child gets under the same numbers
   Output output{Output::dropped};
   std::string input{};  ///< what it reads from stdin; empty: nothing

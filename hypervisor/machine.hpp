@@ -52,8 +52,8 @@ class ActiveMachine {
   /// no such limit.
   [[nodiscard]] virtual Result<> harvest(const PageSink& sink, std::uint64_t max_pages) = 0;
 
-  /// Yields every page that may hold something other than zeros. For comparing a paused machine
-  /// with its replica; changes nothing about tracking.
+  /// Yields every page that may hold something other than zeros. For comparing a machine with its
+  /// replica; changes nothing about tracking.
   [[nodiscard]] virtual Result<> read(const PageSink& sink) = 0;
 
   /// Device state of the paused machine. With `Then::run_on` the guest runs again the moment its
@@ -70,9 +70,11 @@ class StandbyMachine {
 
   [[nodiscard]] virtual const RamLayout& layout() const = 0;
 
-  /// The replica image: layout().bytes() of memory in layout order, zero at first. The caller
+  /// The replica image: layout().bytes() of memory in layout order, zero at first but for what
+  /// came with the machine's memory, if that had been another's (`earlier`). The caller
   /// writes whole epochs here; the machine does not look before `promote`.
   [[nodiscard]] virtual std::span<std::byte> image() = 0;
+  [[nodiscard]] virtual std::span<std::byte> earlier() = 0;
 
   /// Loads the device state over the image and lets the guest run. After a failure the machine is
   /// lost, the image is not.

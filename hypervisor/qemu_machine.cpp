@@ -32,6 +32,11 @@ Result<UniqueFd> memory_file(const char* name, std::uint64_t size) {
   return fd;
 }
 
+std::uint64_t file_size(const UniqueFd& file) {
+  struct stat about {};
+  return file && ::fstat(file.get(), &about) == 0 ? static_cast<std::uint64_t>(about.st_size) : 0;
+}
+
 struct SocketPair {
   UniqueFd ours;
   UniqueFd theirs;
@@ -119,11 +124,12 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
   UNDERSTUDY_TRY(auto digests, digest_boot_files(guest.boot()));
 
   UNDERSTUDY_TRY(const auto library, ShimClient::library());
-  UNDERSTUDY_TRY(auto ram, memory_file("guest-ram", std::uint64_t{guest.memory_mib()} << 20U));
-  if (wiring.own_writes) {
-    UNDERSTUDY_CHECK(
-        wiring.own_writes->belong_to(ram.get(), std::uint64_t{guest.memory_mib()} << 20U));
-  }
+  const auto ram_bytes = std::uint64_t{guest.memory_mib()} << 20U;
+  const bool again = start == Start::incoming && file_size(wiring.earlier_memory) == ram_bytes;
+  UNDERSTUDY_TRY(auto ram, again ? Result<UniqueFd>{std::move(wiring.earlier_memory)}
+                                 : memory_file("guest-ram", ram_bytes));
+  wiring.earlier_memory.reset();
+  if (wiring.own_writes) UNDERSTUDY_CHECK(wiring.own_writes->belong_to(ram.get(), ram_bytes));
   UNDERSTUDY_TRY(auto device_file, memory_file("device-state", 0));
   UNDERSTUDY_TRY(auto monitor, socket_pair());
   UNDERSTUDY_TRY(auto incoming, socket_pair());
@@ -158,6 +164,7 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
       new QemuMachine{{std::move(guest), std::move(ram), std::move(device_file),
                        std::move(incoming.ours), incoming.theirs.get(), std::move(shim.ours),
                        std::move(*child), std::move(*qmp), std::move(wiring.own_writes)}}};
+  machine->has_earlier_memory_ = again;
   machine->fingerprint_.boot_digests = std::move(digests);
   if (auto learned = machine->learn(); !learned) {
     return fail(with_complaints(learned.error(), machine->child_));

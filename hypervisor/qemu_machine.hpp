@@ -43,6 +43,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   struct Wiring {
     std::vector<UniqueFd> nics;  ///< as QemuDescriptors has them
     std::vector<DiskWiring> disks;
+    UniqueFd earlier_memory;  ///< of a former machine, for one that is started incoming; or none
     std::shared_ptr<OwnWrites> own_writes;  ///< where a NIC's backend writes; null: none does
   };
 
@@ -67,6 +68,9 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] std::span<std::byte> image() override {
     return image_.bytes().first(layout_.bytes());
   }
+  [[nodiscard]] std::span<std::byte> earlier() override {
+    return image_.bytes().first(has_earlier_memory_ ? layout_.blocks().front().max_bytes : 0);
+  }
   [[nodiscard]] Result<> promote(const DeviceState& devices) override;
 
   /// The guest as it was started, with every choice made.
@@ -88,6 +92,8 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
 
   /// Kills QEMU. Afterwards no instruction of the guest is executed any more.
   void kill();
+  /// After it: the guest's main RAM, as it was left.
+  [[nodiscard]] UniqueFd take_memory() { return std::move(ram_); }
 
  private:
   struct Parts;
@@ -110,6 +116,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   config::Guest guest_;
   Fingerprint fingerprint_;
   UniqueFd ram_;
+  bool has_earlier_memory_{};
   UniqueFd device_file_;
   UniqueFd incoming_;
   int incoming_number_;  ///< QEMU's end, as QEMU calls it

@@ -151,6 +151,7 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
     auto& path = nics_[token / 2].path;
     if (token == uplink_token(token / 2)) {
       path.take_ingress(state_);
+      note_input(token / 2);
     } else {
       if ((happened & EPOLLOUT) != 0) path.finish_ingress(state_);
       path.take_egress(state_, NicPath::Amount::one_read, now());
@@ -160,9 +161,18 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
   }
 }
 
+/// Under the same lock as the giving: it belongs to the epoch that runs now.
+void GuestNetwork::note_input(std::size_t nic) {
+  auto copies = nics_[nic].path.take_copies();
+  if (!events_.on_input || copies.empty()) return;
+  input_sealed_ = sealed_;
+  for (auto& frame : copies) input_.push_back({nic, std::move(frame)});
+}
+
 void GuestNetwork::tell(const News& news) const {
   if (news.output && events_.on_output) events_.on_output(*news.output);
   if (news.pressure && events_.on_pressure) events_.on_pressure(*news.pressure);
+  if (!news.input.empty()) events_.on_input(news.input_sealed, news.input);
   if (news.gone && events_.on_guest_gone) events_.on_guest_gone(*news.gone);
 }
 
@@ -179,6 +189,8 @@ bool GuestNetwork::presses(const NicPath& path) const {
 
 GuestNetwork::News GuestNetwork::collect_news() {
   News news;
+  news.input_sealed = input_sealed_;
+  std::swap(news.input, input_);
   for (const auto& nic : nics_) {
     if (state_ == GateState::holding && !output_told_ && !nic.path.queue().running_epoch_empty()) {
       news.output = sealed_;
@@ -250,7 +262,7 @@ void GuestNetwork::start_holding() {
 void GuestNetwork::seal(Epoch epoch) {
   const std::lock_guard lock{mutex_};
   if (state_ == GateState::holding) take_egress(NicPath::Amount::all, now());
-  for (auto& nic : nics_) nic.path.queue().seal(epoch);
+  for (auto& nic : nics_) nic.path.seal(epoch);
   sealed_ = epoch;
   output_told_ = pressure_told_ = false;
   settle();
@@ -328,6 +340,13 @@ void GuestNetwork::try_uplinks_again() {
   }
   take_egress(NicPath::Amount::none, when);
   settle();
+}
+
+void GuestNetwork::give(std::size_t nic, std::span<const std::byte> frame) {
+  const std::lock_guard lock{mutex_};
+  if (nic >= nics_.size()) return;
+  nics_[nic].path.give(state_, frame);
+  watch(nic);
 }
 
 void GuestNetwork::announce() {

@@ -33,6 +33,12 @@ struct GuestNic {
   std::unique_ptr<Uplink> uplink;
 };
 
+/// A copy of one that a guest's NIC was given.
+struct GivenFrame {
+  std::size_t nic;
+  std::vector<std::byte> frame;
+};
+
 /// Called on the network's thread without its lock. They may use the gate, but must not stop the
 /// network nor drop the last reference to it.
 struct GuestNetworkEvents {
@@ -43,6 +49,9 @@ struct GuestNetworkEvents {
   /// Once: a NIC's port ended (QEMU died) or carries rubbish. What is held stays ruled by the
   /// gate.
   std::function<void(const Error&)> on_guest_gone;
+  /// While holding: what the guest was given in the running epoch, at most
+  /// limits::input_copy_bytes of a NIC's; the rest is not told of.
+  std::function<void(Epoch sealed, std::span<const GivenFrame>)> on_input{};
 };
 
 class GuestNetwork : public OutputGate {
@@ -64,6 +73,10 @@ class GuestNetwork : public OutputGate {
   void close() override;
   [[nodiscard]] GateStatus status() const override;
 
+  /// A frame that the guest was given where it ran before, as if it came again. Lost if its NIC is
+  /// not there or does not take it.
+  void give(std::size_t nic, std::span<const std::byte> frame);
+
   /// Tells the network where the guest is now: at once, and again at announcement_times, for as
   /// long as the gate is not closed.
   void announce();
@@ -77,6 +90,8 @@ class GuestNetwork : public OutputGate {
     std::optional<Epoch> output;
     std::optional<Epoch> pressure;
     std::optional<Error> gone;
+    Epoch input_sealed;
+    std::vector<GivenFrame> input;
   };
   GuestNetwork(std::vector<GuestNic> nics, std::size_t hold_bytes, GuestNetworkEvents events);
   [[nodiscard]] Result<> prepare();
@@ -94,6 +109,7 @@ class GuestNetwork : public OutputGate {
   [[nodiscard]] bool has_news() const;
   /// Whether the running epoch should be told to end.
   [[nodiscard]] bool presses(const NicPath& path) const;
+  void note_input(std::size_t nic);
   void take_egress(NicPath::Amount amount, TimePoint when);
   void start_holding();
   void settle();
@@ -108,6 +124,8 @@ class GuestNetwork : public OutputGate {
 
   mutable std::mutex mutex_;
   std::vector<Watched> nics_;
+  std::vector<GivenFrame> input_;  ///< not told of yet ...
+  Epoch input_sealed_;             ///< ... of the epoch after this one
   GateState state_{GateState::closed};
   Epoch sealed_;
   HoldTimes hold_times_;

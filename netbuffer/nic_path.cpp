@@ -2,6 +2,8 @@
 
 #include <sys/epoll.h>
 
+#include <utility>
+
 #include "config/limits.hpp"
 #include "config/log.hpp"
 #include "netbuffer/announcement.hpp"
@@ -102,12 +104,30 @@ void NicPath::take_ingress(GateState gate) {
     if (!*got) return;
     if (gate == GateState::holding && pressed()) {
       ++counters_.ingress_cut;  // what it would answer finds no room
-    } else if (gate != GateState::closed && !gone_ && guest_->give({ingress_.get(), **got})) {
-      ++counters_.ingress_packets;
     } else {
-      ++counters_.ingress_dropped;
+      give(gate, {ingress_.get(), **got});
     }
   }
+}
+
+void NicPath::give(GateState gate, std::span<const std::byte> frame) {
+  if (gate == GateState::closed || gone_ || !guest_->give(frame)) {
+    ++counters_.ingress_dropped;
+    return;
+  }
+  ++counters_.ingress_packets;
+  if (gate != GateState::holding || copied_bytes_ + frame.size() > limits::input_copy_bytes) return;
+  copied_bytes_ += frame.size();
+  copies_.emplace_back(frame.begin(), frame.end());
+}
+
+std::vector<std::vector<std::byte>> NicPath::take_copies() {
+  return std::exchange(copies_, {});
+}
+
+void NicPath::seal(Epoch epoch) {
+  queue_.seal(epoch);
+  copied_bytes_ = 0;
 }
 
 void NicPath::finish_ingress(GateState gate) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "config/clock.hpp"
 #include "netbuffer/egress_queue.hpp"
@@ -49,6 +50,13 @@ class NicPath {
 
   /// Gives frames from the uplink to the guest, at most limits::ingress_batch.
   void take_ingress(GateState gate);
+  /// A frame from elsewhere.
+  void give(GateState gate, std::span<const std::byte> frame);
+  /// What was given in the running epoch since the last call, while holding, as far as
+  /// limits::input_copy_bytes allow.
+  [[nodiscard]] std::vector<std::vector<std::byte>> take_copies();
+  /// The packets so far belong to `epoch`.
+  void seal(Epoch epoch);
   /// Gives the rest of a frame that the guest has in part.
   void finish_ingress(GateState gate);
 
@@ -87,6 +95,8 @@ class NicPath {
   EgressQueue queue_;
   std::unique_ptr<std::byte[]> ingress_;  // limits::packet_bytes
   NicCounters counters_{};
+  std::vector<std::vector<std::byte>> copies_;
+  std::size_t copied_bytes_{};  // in the running epoch
   std::optional<Error> gone_;
   bool stalled_{false};  // a frame waits for room in the queue or the uplink
   bool uplink_full_{false};

@@ -46,6 +46,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
 
   Result<FrameBuffer> acquire(Duration patience) override { return pool_->acquire(patience); }
   void submit(FrameBuffer buffer, FrameType type, Epoch epoch) override;
+  void relay_input(std::vector<std::byte> payload, Epoch epoch) override;
   SenderStatus status() const override;
   void stop(const std::string& reason) override { halt(reason); }
 
@@ -56,6 +57,10 @@ class Sender final : public CheckpointSender, private LinkEvents {
     FrameType type;
     Epoch epoch;
   };
+  struct Input {
+    std::vector<std::byte> payload;
+    Epoch epoch;
+  };
 
   void halt(const std::string& reason);
 
@@ -64,6 +69,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
   void connect();
   void greet();
   void take_submitted();
+  void send_inputs();
   void pump();
   void tick();
   void handle(SenderMachine::Outcome outcome);
@@ -98,6 +104,7 @@ class Sender final : public CheckpointSender, private LinkEvents {
 
   std::mutex submitted_mutex_;
   std::vector<Submitted> submitted_;
+  std::vector<Input> inputs_;
 
   std::atomic<LinkState> link_state_{LinkState::down};
   std::atomic<std::uint64_t> sent_bytes_{};
@@ -132,6 +139,17 @@ void Sender::submit(FrameBuffer buffer, FrameType type, Epoch epoch) {
     submitted_.push_back({std::move(buffer), type, epoch});
   }
   if (first) asio::post(io_, [this] { take_submitted(); });
+}
+
+void Sender::relay_input(std::vector<std::byte> payload, Epoch epoch) {
+  bool first = false;
+  {
+    const std::lock_guard lock{submitted_mutex_};
+    if (inputs_.size() == limits::input_messages) return;
+    first = inputs_.empty();
+    inputs_.push_back({std::move(payload), epoch});
+  }
+  if (first) asio::post(io_, [this] { send_inputs(); });
 }
 
 SenderStatus Sender::status() const {
@@ -178,6 +196,17 @@ void Sender::take_submitted() {
   }
   for (auto& frame : taken) machine_.submit(std::move(frame.buffer), frame.type, frame.epoch);
   pump();
+}
+
+void Sender::send_inputs() {
+  std::vector<Input> taken;
+  {
+    const std::lock_guard lock{submitted_mutex_};
+    std::swap(taken, inputs_);
+  }
+  if (!machine_.takes_input()) return;
+  for (const auto& input : taken)
+    say(encode_unnumbered(FrameType::input, machine_.session(), input.epoch, input.payload));
 }
 
 void Sender::pump() {

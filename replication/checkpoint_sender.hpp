@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "config/clock.hpp"
 #include "config/result.hpp"
@@ -68,6 +69,10 @@ class CheckpointSender {
 
   /// Sends a filled buffer as the next sequenced frame.
   virtual void submit(FrameBuffer buffer, FrameType type, Epoch epoch) = 0;
+
+  /// A copy of what the guest was given in `epoch`, at most limits::frame_payload_bytes: sent at
+  /// once and once, if the link has room and the backup wants such. Any thread; waits for nobody.
+  virtual void relay_input(std::vector<std::byte> payload, Epoch epoch) = 0;
 
   [[nodiscard]] virtual SenderStatus status() const = 0;
 

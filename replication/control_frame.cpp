@@ -38,6 +38,15 @@ std::vector<std::byte> encode_bye(SessionId session, std::string_view reason) {
   return std::move(*frame);
 }
 
+std::vector<std::byte> encode_unnumbered(FrameType type, SessionId session, Epoch epoch,
+                                         std::span<const std::byte> payload) {
+  std::vector<std::byte> frame(limits::frame_header_bytes + payload.size());
+  std::ranges::copy(payload, frame.begin() + limits::frame_header_bytes);
+  std::ranges::copy(encode_header({.type = type, .session = session, .epoch = epoch}, payload),
+                    frame.begin());
+  return frame;
+}
+
 HeaderBytes encode_signal(FrameType type, SessionId session) {
   return encode_header({.type = type, .session = session}, {});
 }

@@ -1,4 +1,4 @@
-// Whole frames that carry a control message or nothing: everything but pages. Pure.
+// Whole frames that are not kept until acknowledged: everything but pages and disk contents. Pure.
 #pragma once
 
 #include <vector>
@@ -15,6 +15,11 @@ namespace understudy::replication {
 
 /// A bye always fits: a reason that is too long is cut.
 [[nodiscard]] std::vector<std::byte> encode_bye(SessionId session, std::string_view reason);
+
+/// One that is no message, nor kept for another link.
+[[nodiscard]] std::vector<std::byte> encode_unnumbered(FrameType type, SessionId session,
+                                                       Epoch epoch,
+                                                       std::span<const std::byte> payload);
 
 /// A ping or pong.
 [[nodiscard]] HeaderBytes encode_signal(FrameType type, SessionId session);

@@ -65,6 +65,7 @@ std::string_view to_string(FrameType type) {
     case FrameType::probe_reply: return "probe_reply";
     case FrameType::sync_disk: return "sync_disk";
     case FrameType::disk: return "disk";
+    case FrameType::input: return "input";
   }
   return "unknown";
 }
@@ -89,7 +90,7 @@ Result<FrameHeader> decode_header(Bytes bytes) {
   }
   const auto type = get<std::uint8_t>(bytes, type_at);
   if (type < static_cast<std::uint8_t>(FrameType::hello) ||
-      type > static_cast<std::uint8_t>(FrameType::disk)) {
+      type > static_cast<std::uint8_t>(FrameType::input)) {
     return fail(ErrorKind::protocol, "a frame of unknown type {}", type);
   }
   if (get<std::uint16_t>(bytes, reserved_at) != 0 ||

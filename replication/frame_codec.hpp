@@ -41,6 +41,7 @@ enum class FrameType : std::uint8_t {
   probe_reply = 14,  ///< with the probe's sequence number; no payload
   sync_disk = 15,    ///< sequenced: disk contents of the full synchronisation, applied at once
   disk = 16,         ///< sequenced: disk writes of an epoch, staged until its seal
+  input = 17,        ///< primary: what the guest was given in an epoch; may be lost
 };
 
 /// Sequenced frames are numbered, kept by the sender until acknowledged, and delivered in order.

@@ -53,6 +53,7 @@ Result<ReceiverMachine::Delivery> ReceiverMachine::on_frame(const FrameHeader& h
   }
   if (sequenced(header.type)) return on_sequenced(header, payload);
   switch (header.type) {
+    case FrameType::input: return Input{header.epoch, payload};
     case FrameType::ping: return Pinged{};
     case FrameType::pong: return Ignored{};
     case FrameType::bye: {
@@ -194,6 +195,7 @@ HeaderBytes ReceiverMachine::ack() {
 HelloReply ReceiverMachine::welcome() const {
   HelloReply reply;
   reply.set_accepted(true);
+  reply.set_takes_input(true);
   reply.set_next_sequence(held_.next().value());
   reply.set_committed_epoch(committed_.value());
   return reply;

@@ -42,6 +42,11 @@ class ReceiverMachine {
   struct Asked {
     Request request;
   };
+  /// What the guest was given in this epoch; it may have been committed meanwhile.
+  struct Input {
+    Epoch epoch;
+    std::span<const std::byte> payload;
+  };
   struct Pinged {};
   struct Left {
     std::string reason;
@@ -49,8 +54,8 @@ class ReceiverMachine {
   struct Violation {
     Error error;
   };
-  using Delivery = std::variant<Ignored, SyncPages, SyncDisk, Pages, Disk, Sealed, Asked, Pinged,
-                                Left, Violation>;
+  using Delivery = std::variant<Ignored, SyncPages, SyncDisk, Pages, Disk, Sealed, Asked, Input,
+                                Pinged, Left, Violation>;
 
   /// `block_bytes`: what each RAM block may use at most, in the order of the offer.
   ReceiverMachine(SessionId session, std::vector<std::uint64_t> block_bytes,

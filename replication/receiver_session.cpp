@@ -159,6 +159,11 @@ Reply ReceiverSession::answer(const Request& request) {
   return reply;
 }
 
+void ReceiverSession::handle(const Machine::Input& input) {
+  if (const auto good = plan_.replica->on_input(input.epoch, input.payload); !good)
+    end(good.error());
+}
+
 void ReceiverSession::handle(const Machine::Pinged& /*pinged*/) {
   say(encode_signal(FrameType::pong, machine_.session()));
 }

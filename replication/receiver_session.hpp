@@ -62,6 +62,7 @@ class ReceiverSession final : public LinkEvents {
   void handle(const Machine::Disk& writes);
   void handle(const Machine::Sealed& sealed);
   void handle(const Machine::Asked& asked);
+  void handle(const Machine::Input& input);
   void handle(const Machine::Pinged& pinged);
   void handle(const Machine::Left& left);
   void handle(const Machine::Violation& violation);

@@ -53,6 +53,12 @@ class ReplicaEvents {
   /// The epoch is committed: its acknowledgement has been handed to the link. Apply it.
   virtual void on_commit(const StagedEpoch& epoch) = 0;
 
+  /// A copy of what the guest was given in `epoch`, unless that is committed already. Some may be
+  /// missing. Nothing is acknowledged by it.
+  [[nodiscard]] virtual Result<> on_input(Epoch /*epoch*/, std::span<const std::byte> /*payload*/) {
+    return {};
+  }
+
   /// May take its time if it asks `keep_going` meanwhile; when told to stop, it answers `failed`.
   [[nodiscard]] virtual Reply on_request(const Request& request, const KeepGoing& keep_going) = 0;
 

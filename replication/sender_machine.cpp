@@ -97,6 +97,7 @@ Result<SenderMachine::Outcome> SenderMachine::on_hello_reply(std::span<const std
                                    Epoch{reply.committed_epoch()}));
   phase_ = Phase::running;
   accepted_ = true;
+  takes_input_ = reply.takes_input();
   outcome.welcomed = true;
   return outcome;
 }

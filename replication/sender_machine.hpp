@@ -64,6 +64,8 @@ class SenderMachine {
   [[nodiscard]] Phase phase() const { return phase_; }
   [[nodiscard]] SessionId session() const { return session_; }
   [[nodiscard]] bool accepted() const { return accepted_; }
+  /// Whether input frames may be sent now.
+  [[nodiscard]] bool takes_input() const { return phase_ == Phase::running && takes_input_; }
   [[nodiscard]] Epoch committed() const { return committed_; }
   [[nodiscard]] std::size_t in_flight() const { return kept_.size(); }
   [[nodiscard]] std::uint64_t resent() const { return resent_; }
@@ -85,6 +87,7 @@ class SenderMachine {
   SessionId session_;
   Phase phase_{Phase::down};
   bool accepted_{};
+  bool takes_input_{};
   std::deque<Kept> kept_;  ///< the first is number acked_ + 1
   std::size_t taken_{};    ///< of kept_, by this link
   Sequence acked_;

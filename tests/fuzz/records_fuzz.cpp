@@ -1,10 +1,11 @@
-// Whatever a primary sends as page records: refused, or applied inside the image and nowhere else;
+// Whatever a primary sends as input records: refused, or read inside. As page records: refused, or applied inside the image and nowhere else;
 // and what was not named by a record stays as it was. Undo records lead back, whatever it was.
 #include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "checkpointer/input_codec.hpp"
 #include "checkpointer/page_codec.hpp"
 #include "checkpointer/undo_records.hpp"
 #include "config/assert.hpp"
@@ -47,6 +48,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // On the heap at its exact size: reading past the end is seen by the sanitizer.
   const auto* const bytes = std::as_bytes(std::span{data, size}).data();
   const std::vector<std::byte> payload(bytes, bytes + size);
+  if (check_input(payload)) {
+    std::size_t seen = 0;
+    for_each_input(payload, [&](std::size_t, auto frame) { seen += frame.size(); });
+    UNDERSTUDY_ASSERT(seen <= size, "input records lie in their payload");
+  }
   const auto records = check_records(payload, all_pages_here);
   if (!records) return 0;
 

@@ -43,6 +43,8 @@ class SwitchoverTest(LabCase):
                 gaps.append(self.gap(ledger, before - 200_000_000, time.time_ns()))
                 here, there = there, here
                 self.wait_protected_again(here, there)
+            # What the old host still has of the guest's memory does not travel back, and is right.
+            self.hosts.order(here, "verify", GUEST)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
         self.assert_wire_good(capture)
@@ -51,6 +53,13 @@ class SwitchoverTest(LabCase):
             print(f"  {len(of)} switchovers, {name}: p50 {statistics.median(of):.1f} ms,"
                   f" max {max(of):.1f} ms", file=sys.stderr)
         self.assertLess(statistics.median(paused), OUTAGE_MS)
+        compared = [(int(pages), int(equal)) for host in "ab" for pages, equal in
+                    re.findall(r"memory\.compared pages=(\d+) equal=(\d+)", self.hosts.daemon_log(host))]
+        self.assertEqual(len(compared), SWITCHOVERS, compared)
+        shares = [equal / pages for pages, equal in compared]
+        print(f"  {len(shares)} copies back, memory that was there: least {min(shares):.3f},"
+              f" of {min(compared)[0]} pages", file=sys.stderr)
+        self.assertGreater(min(shares), 0.5, compared)
 
     def gap(self, ledger: story.LedgerProcess, after_ns: int, until_ns: int) -> float:
         return longest_gap([ack for ack in ledger.acks()

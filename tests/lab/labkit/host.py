@@ -62,6 +62,8 @@ class Host:
             for guest in self.plan.guests():
                 for image, disk in zip(guest.disks, self.disks_of(guest)):
                     self._prepare_disk(Path(image), disk, guest.home or self.plan.hosts[0])
+        if self.plan.clocks:
+            self.set_clock(0)
         os.mkfifo(self.directory / "lab/requests")
 
     def _prepare_page(self) -> None:
@@ -186,7 +188,21 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         path = f"{self.plan.binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {"PATH": path, "HOSTNAME": self.name}
+        return {"PATH": path, "HOSTNAME": self.name, **(self._own_clock() if self.plan.clocks else {})}
+
+    def _own_clock(self) -> dict[str, str]:
+        """A wall clock of its own; time that counts from the boot is the machine's, as a clock's jump leaves it."""
+        libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        if not libraries:
+            raise LabError("libfaketime is not installed: run tests/install")
+        return {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": "/run/lab/clock",
+                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+
+    def set_clock(self, ahead: int) -> None:
+        clock = self.directory / "lab/clock"
+        fresh = clock.with_suffix(".new")
+        fresh.write_text(f"{ahead:+d}\n")
+        fresh.rename(clock)
 
     def start_service(self, service: str, argv: list[str]) -> None:
         if not self.running():

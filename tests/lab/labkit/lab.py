@@ -72,7 +72,7 @@ class Lab:
            link: str | None = None, fencing: dict[str, int] | None = None,
            fence_agent: str = "", fence_options: list[str] | None = None,
            others: list[dict] | None = None, token: str = "", pages: dict[str, str] | None = None,
-           **guest_settings) -> None:
+           clocks: bool = False, **guest_settings) -> None:
         """Builds the lab and returns when Corosync is quorate on every host (and understudyd serves).
 
         guest_name names a recipe of tests/lab/guests, default the environment's UNDERSTUDY_GUEST or pg; the
@@ -101,7 +101,7 @@ class Lab:
                               guest_plan, more, link=link or os.environ.get("UNDERSTUDY_LINK", "tcp"),
                               fencing=fencing or {}, fence_agent=fence_agent or str(ROOT / "tests/lab/fence_lab"),
                               fence_options=fence_options or ["plug={host}", f"socket={power_switch.IN_HOST}"],
-                              key=secrets.token_hex(KEY_BYTES) if encrypted else "",
+                              clocks=clocks, key=secrets.token_hex(KEY_BYTES) if encrypted else "",
                               token=token, pages=pages or {}, extra=extra or [])
             try:
                 self._build()
@@ -228,6 +228,10 @@ class Lab:
         host.signal_service(service, signal.SIGTERM)
         wait_until(lambda: host.exit_status(service) is not None, seconds, f"{service} to stop on {name}")
         return host.exit_status(service)
+
+    def set_clock(self, name: str, ahead: int) -> None:
+        """The wall clock of a lab with `clocks`: so many seconds ahead of the machine's. At once for what asks it."""
+        self.host(name).set_clock(ahead)
 
     # Wires ---------------------------------------------------------------------------------------
 

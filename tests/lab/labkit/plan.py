@@ -140,6 +140,7 @@ class Plan:
     fencing: dict[str, int] = field(default_factory=dict)
     fence_agent: str = ""
     fence_options: list[str] = field(default_factory=list)  # {host} stands for whom it switches off
+    clocks: bool = False  # each host's wall clock can be set: Lab.set_clock
     key: str = ""  # of the replication links, in hex; empty: in clear text
     token: str = ""  # of the pages, which are served over TLS then; empty: they only show
     pages: dict[str, str] = field(default_factory=dict)  # where browsers find a host's page, if not at its address

@@ -303,3 +303,17 @@ TEST_CASE("a backup that refuses says why") {
   CHECK(opened.error().kind == ErrorKind::incompatible);
   CHECK_THAT(opened.error().message, Catch::Contains("not this guest"));
 }
+
+TEST_CASE("a backup that had the guest before gets what has changed, and becomes the guest") {
+  World world{11};
+  world.machine.run(300);
+  world.remember_at_backup();
+  world.machine.run(20);
+  REQUIRE(world.open());
+  REQUIRE(world.primary->synchronise());
+  CHECK(world.backup.replica().asked() >= 2);
+  CHECK(world.primary->status().link.sent_bytes < 60 * page_bytes);
+  REQUIRE(world.run_until([&] { return world.gate.sealed() >= Epoch{20}; }));
+  REQUIRE(world.settle());
+  REQUIRE(world.replica_is_equal());
+}

@@ -5,7 +5,9 @@
 
 #include "checkpointer/capture.hpp"
 #include "checkpointer/image_digest.hpp"
+#include "checkpointer/input_codec.hpp"
 #include "checkpointer/replica.hpp"
+#include "config/limits.hpp"
 #include "memory.hpp"
 
 using namespace understudy;
@@ -66,6 +68,40 @@ replication::Request verify_request() {
 }
 
 }  // namespace
+
+TEST_CASE("what the guest was given after the last commit is given again, once") {
+  Fixture fixture;
+  const auto input = [](std::byte with) {
+    const std::vector<netbuffer::GivenFrame> frames{{1, Bytes(60, with)}};
+    return encode_input(frames).front();
+  };
+  REQUIRE(fixture.replica->on_input(Epoch{1}, input(std::byte{1})));
+  REQUIRE(fixture.replica->on_input(Epoch{2}, input(std::byte{2})));
+  fixture.commit(1, {});
+  REQUIRE(fixture.replica->on_input(Epoch{1}, input(std::byte{3})));
+  REQUIRE(fixture.replica->on_input(Epoch{3}, input(std::byte{4})));
+  CHECK_FALSE(fixture.replica->on_input(Epoch{3}, Bytes(4)));
+  Bytes seen;
+  const auto see = [&](std::size_t nic, std::span<const std::byte> frame) {
+    CHECK(nic == 1);
+    seen.push_back(frame.front());
+  };
+  fixture.replica->give_input(see);
+  fixture.replica->give_input(see);
+  CHECK(seen == Bytes{std::byte{2}, std::byte{4}});
+}
+
+TEST_CASE("a backup keeps so much input and no more, and room comes back with a commit") {
+  Fixture fixture;
+  const std::vector<netbuffer::GivenFrame> frames{{0, Bytes(50'000)}};
+  const auto payload = encode_input(frames).front();
+  for (int i = 0; i < 100; ++i) REQUIRE(fixture.replica->on_input(Epoch{1}, payload));
+  fixture.commit(1, {});
+  for (int i = 0; i < 100; ++i) REQUIRE(fixture.replica->on_input(Epoch{2}, payload));
+  std::size_t given = 0;
+  fixture.replica->give_input([&](std::size_t, auto) { ++given; });
+  CHECK(given == limits::input_kept_bytes / payload.size());
+}
 
 TEST_CASE("pages of the synchronisation are applied at once, and make no replica yet") {
   Fixture fixture;

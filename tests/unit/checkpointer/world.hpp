@@ -81,7 +81,7 @@ class Backup {
   explicit Backup(const hypervisor::RamLayout& layout, std::unique_ptr<DiskReplica> disks = nullptr)
       : image_(layout.bytes()) {
     replica_ = *Replica::create(
-        layout, image_, [](const Error&) {}, [](Epoch) {}, std::move(disks));
+        layout, image_, [](const Error&) {}, [](Epoch) {}, std::move(disks), nullptr, image_);
     watched_ = std::make_shared<WatchedReplica>(replica_);
     server_ = std::move(*replication::ReplicationServer::listen(
         {"127.0.0.1", 0}, "c1", "b",
@@ -97,6 +97,8 @@ class Backup {
 
   [[nodiscard]] WatchedReplica& replica() { return *watched_; }
   [[nodiscard]] Endpoint endpoint() const { return server_->endpoint(); }
+  /// What is there from before; first of all.
+  void remember(const std::vector<std::byte>& memory) { std::ranges::copy(memory, image_.begin()); }
   void end_session() { server_->end_session("pg", "the test says so"); }
   void stop() {
     watched_->unblock();
@@ -161,6 +163,9 @@ class World {
                                           std::move(events)));
     return {};
   }
+
+  /// The guest was there before.
+  void remember_at_backup() { backup.remember(machine.ram()); }
 
   /// Opens a session and synchronises.
   [[nodiscard]] Result<> protect() {

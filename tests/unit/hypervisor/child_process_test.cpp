@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 
 #include <catch2/catch.hpp>
@@ -36,6 +37,16 @@ TEST_CASE("a child gets the descriptors that it was given, and no others") {
   REQUIRE(child);
   CHECK(child->wait(seconds{5}));
   CHECK(child->complaints() == fmt::format("{}", given.get()));
+}
+
+TEST_CASE("a variable that is given takes the place of ours") {
+  REQUIRE(::setenv("UNDERSTUDY_TEST_VARIABLE", "ours", 1) == 0);
+  auto child = ChildProcess::start({{"sh", "-c", "env | grep ^UNDERSTUDY_TEST_VARIABLE >&2"},
+                                    {"UNDERSTUDY_TEST_VARIABLE=given"},
+                                    {}});
+  REQUIRE(child);
+  CHECK(child->wait(seconds{5}));
+  CHECK(child->complaints() == "UNDERSTUDY_TEST_VARIABLE=given");
 }
 
 TEST_CASE("kill ends a child that ignores SIGTERM") {

@@ -48,7 +48,11 @@ class Rig {
     auto started = GuestNetwork::start(std::move(guest_nics), hold_bytes,
                                        {[this](Epoch sealed) { outputs.put(sealed.value()); },
                                         [this](Epoch sealed) { pressures.put(sealed.value()); },
-                                        [this](const Error& error) { gone.put(error.message); }});
+                                        [this](const Error& error) { gone.put(error.message); },
+                                        [this](Epoch sealed, std::span<const GivenFrame> frames) {
+                                          for (const auto& given : frames)
+                                            inputs.put({sealed.value(), text(given.frame)});
+                                        }});
     REQUIRE(started);
     network = *started;
   }
@@ -84,6 +88,7 @@ class Rig {
   Mailbox<std::uint64_t> outputs;
   Mailbox<std::uint64_t> pressures;
   Mailbox<std::string> gone;
+  Mailbox<std::pair<std::uint64_t, std::string>> inputs;
   std::shared_ptr<GuestNetwork> network;
 };
 
@@ -382,6 +387,47 @@ TEST_CASE("input passes at once unless the gate is closed") {
   rig.arrives("while open");
   CHECK(rig.guest_reads(14) == on_stream("while open"));
   CHECK(rig.network->status().ingress_packets == 2);
+}
+
+TEST_CASE("what a protected guest is given is told of with its epoch, so much and no more") {
+  Rig rig;
+  const auto give = [&](const std::string& frame) {
+    rig.arrives(frame);
+    CHECK(rig.guest_reads(packet_header_bytes + frame.size()) == on_stream(frame));
+  };
+  const std::string large(limits::packet_bytes - 100, 'x');
+  rig.network->open();
+  give("of an open gate");
+  rig.network->hold();
+  rig.network->seal(Epoch{1});
+  give("first");
+  CHECK(rig.inputs.wait(1) == std::vector{std::pair{std::uint64_t{1}, "first"s}});
+  rig.network->seal(Epoch{2});
+  give(large);
+  give(large);
+  give("still fits");
+  rig.network->seal(Epoch{3});
+  give("room again");
+  const auto told = rig.inputs.wait(4);
+  REQUIRE(told.size() == 4);
+  CHECK(told[1] == std::pair{std::uint64_t{2}, large});
+  CHECK(told[2].second == "still fits");
+  CHECK(told[3] == std::pair{std::uint64_t{3}, "room again"s});
+}
+
+TEST_CASE("a frame from elsewhere is given like any other") {
+  Rig rig;
+  const auto give = [&](std::size_t nic, std::string_view frame) {
+    rig.network->give(nic, std::as_bytes(std::span{frame}));
+  };
+  give(0, "closed");
+  rig.network->open();
+  give(1, "no such NIC");
+  give(0, "again");
+  CHECK(rig.guest_reads(9) == on_stream("again"));
+  const auto status = rig.network->status();
+  CHECK(status.ingress_packets == 1);
+  CHECK(status.ingress_dropped == 1);
 }
 
 TEST_CASE("a guest that does not read loses frames, never their boundaries") {

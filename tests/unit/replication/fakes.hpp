@@ -64,6 +64,10 @@ class FakeReplica final : public ReplicaEvents {
     if (seal.pages() == bad_pages) return fail(ErrorKind::protocol, "a bad seal");
     return {};
   }
+  Result<> on_input(Epoch epoch, std::span<const std::byte> payload) override {
+    note([&] { inputs_.emplace_back(epoch, text_of(payload)); });
+    return {};
+  }
   void on_commit(const StagedEpoch& epoch) override {
     const std::lock_guard lock{mutex_};
     std::string content;
@@ -115,6 +119,11 @@ class FakeReplica final : public ReplicaEvents {
     const std::lock_guard lock{mutex_};
     return index < epochs_.size() ? std::optional{epochs_[index]} : std::nullopt;
   }
+  [[nodiscard]] std::vector<std::pair<Epoch, std::string>> wait_inputs(std::size_t count) {
+    static_cast<void>(wait([&] { return inputs_.size() >= count; }));
+    const std::lock_guard lock{mutex_};
+    return inputs_;
+  }
   [[nodiscard]] std::vector<std::string> ends() {
     const std::lock_guard lock{mutex_};
     return ends_;
@@ -143,6 +152,7 @@ class FakeReplica final : public ReplicaEvents {
   std::condition_variable changed_;
   std::string synced_;
   std::vector<std::string> epochs_;
+  std::vector<std::pair<Epoch, std::string>> inputs_;
   std::vector<std::string> ends_;
   bool in_order_{true};
   int requests_{};

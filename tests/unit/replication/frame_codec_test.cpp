@@ -72,7 +72,7 @@ TEST_CASE("each malformed field is refused with its own sentence") {
   CHECK(complaint(good, 4, 2).find("version 2") != std::string::npos);
   CHECK(complaint(good, 4, 0).find("version 0") != std::string::npos);
   CHECK(complaint(good, 5, 0) == "a frame of unknown type 0");
-  CHECK(complaint(good, 5, 17) == "a frame of unknown type 17");
+  CHECK(complaint(good, 5, 18) == "a frame of unknown type 18");
   CHECK(complaint(good, 5, 255) == "a frame of unknown type 255");
   CHECK(complaint(good, 6, 1).find("reserved") != std::string::npos);
   CHECK(complaint(good, 7, 1).find("reserved") != std::string::npos);

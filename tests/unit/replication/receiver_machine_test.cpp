@@ -87,6 +87,22 @@ TEST_CASE("frames of another session, and those that only a backup sends, end th
   CHECK(receiver.machine.welcome().next_sequence() == 1);
 }
 
+TEST_CASE("input is delivered as it comes, staged nowhere and never acknowledged") {
+  Receiver receiver;
+  CHECK(receiver.machine.welcome().takes_input());
+  CHECK(receiver.give(FrameType::pages, 1, "one"));
+  const auto staged = receiver.machine.staged_bytes();
+  const auto delivery =
+      deliver(receiver.machine, make_frame(FrameType::input, test_session, 0, 7, "a request"));
+  REQUIRE(Receiver::is<Machine::Input>(delivery));
+  const auto& input = std::get<Machine::Input>(*delivery);
+  CHECK(input.epoch == Epoch{7});
+  CHECK(text_of(input.payload) == "a request");
+  CHECK(receiver.machine.staged_bytes() == staged);
+  CHECK(receiver.machine.welcome().next_sequence() == 2);
+  CHECK(text_of(receiver.machine.staged().payloads[0]) == "one");
+}
+
 TEST_CASE("a seal that lies is a violation, and what was committed stays") {
   auto lie = seal_of(1);
   SECTION("about its frames") {

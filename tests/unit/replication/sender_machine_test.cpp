@@ -70,6 +70,22 @@ TEST_CASE("frames are numbered, sent once, and kept until they are held") {
   CHECK(sender.pool->in_use() == 0);
 }
 
+TEST_CASE("a backup that does not know input is sent none, and nobody is before the welcome") {
+  Sender sender;
+  HelloReply reply;
+  reply.set_accepted(true);
+  reply.set_next_sequence(1);
+  const bool knows = GENERATE(false, true);
+  reply.set_takes_input(knows);
+  sender.machine.on_connected(start);
+  CHECK_FALSE(sender.machine.takes_input());
+  REQUIRE(sender.hear(
+      make_frame(FrameType::hello_reply, test_session, 0, 0, reply.SerializeAsString())));
+  CHECK(sender.machine.takes_input() == knows);
+  sender.machine.on_down();
+  CHECK_FALSE(sender.machine.takes_input());
+}
+
 TEST_CASE("a backup's claims beyond what was sent are errors") {
   Sender sender;
   sender.open();

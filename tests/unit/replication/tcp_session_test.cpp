@@ -74,6 +74,27 @@ TEST_CASE("epochs arrive whole, in order, and are committed") {
   CHECK_FALSE(backup.server->status("other"));
 }
 
+TEST_CASE("input arrives with its epoch, and changes nothing of what is held") {
+  const auto key = GENERATE(in_clear(), with_key());
+  BackupHost backup{{}, key};
+  FakePrimary primary;
+  const auto sender = open_to(backup.server->endpoint(), primary, key);
+  REQUIRE(sender);
+  const auto bytes = [](const std::string& text) {
+    const auto all = std::as_bytes(std::span{text});
+    return std::vector(all.begin(), all.end());
+  };
+  (*sender)->relay_input(bytes("a request"), Epoch{1});
+  send_epoch(**sender, 1, 1, 100);
+  (*sender)->relay_input(bytes("another"), Epoch{2});
+  const auto inputs = backup.replica()->wait_inputs(2);
+  REQUIRE(inputs.size() == 2);
+  CHECK(inputs[0] == std::pair{Epoch{1}, std::string{"a request"}});
+  CHECK(inputs[1] == std::pair{Epoch{2}, std::string{"another"}});
+  CHECK(primary.wait_committed(1));
+  CHECK((*sender)->status().resent_frames == 0);
+}
+
 TEST_CASE("more frames than the window holds pass through it") {
   const auto key = GENERATE(in_clear(), with_key());
   BackupHost backup{{}, key};
