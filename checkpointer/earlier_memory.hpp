@@ -4,20 +4,20 @@
 //   primary                                     backup
 //     digests of these pages?         ──────►     of the image that it has from before
 //                                     ◄──────     16 bytes each; none: its image began empty
-//     keep these of them              ──────►     the others will be zeros
+//     keep these of them              ──────►     the others, and those before, become zeros
 //     ... so on, then sync_pages      ──────►     what was never named becomes zeros, too
 //
-// Digests are XXH3-128, as those of disks. A primary that does not ask finds an image of zeros.
+// Digests are XXH3-128 under a seed that the primary draws. A primary that does not ask finds an
+// image of zeros.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "hypervisor/machine.hpp"
-#include "replication/messages.pb.h"
+#include "replication/replication_server.hpp"
 
 namespace understudy::checkpointer {
 
@@ -39,22 +39,26 @@ using AskBackup = std::function<Result<replication::Reply>(replication::Request)
 class EarlierMemory {
  public:
   /// `image` may hold something from before; an empty one is known to be zeros.
-  explicit EarlierMemory(std::span<std::byte> image) : image_{image}, kept_(pages()) {}
+  explicit EarlierMemory(std::span<std::byte> image) : image_{image} {}
 
   /// One after the other; empty if there is nothing from before.
   [[nodiscard]] Result<std::string> digests(const replication::MemoryDigestRequest& request) const;
-  /// Which pages those are that stay: `visit` is told of each.
+  /// Which pages those are that stay: `visit` is told of each. Takes its time for large gaps, and
+  /// asks `keep_going` meanwhile.
   [[nodiscard]] Result<> keep(const replication::MemoryKeepRequest& request,
-                              const std::function<void(std::uint64_t page)>& visit);
-  /// All that is not kept becomes zeros, once; nothing is compared any more.
+                              const std::function<void(std::uint64_t page)>& visit,
+                              const replication::KeepGoing& keep_going);
+  /// All that was not named becomes zeros, once; nothing is compared any more.
   void settle();
 
  private:
   [[nodiscard]] std::uint64_t pages() const { return image_.size() / page_bytes; }
   [[nodiscard]] Result<> check(std::uint64_t count) const;
 
+  [[nodiscard]] Result<> clear(std::uint64_t until, const replication::KeepGoing& keep_going);
+
   std::span<std::byte> image_;
-  std::vector<bool> kept_;
+  std::uint64_t done_{};  ///< all pages before are kept, or zeros
   bool settled_{};
 };
 

@@ -347,8 +347,8 @@ Result<> GuestEngine::create(const config::Guest& guest, hypervisor::Start start
   events.on_pressure = [primary](Epoch sealed) {
     if (const auto protection = primary()) protection->output_presses(sealed);
   };
-  events.on_input = [primary](Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
-    if (const auto protection = primary()) protection->input_given(sealed, frames);
+  events.on_input = [primary](std::span<const netbuffer::GivenFrame> frames) {
+    if (const auto protection = primary()) protection->input_given(frames);
   };
   events.on_guest_gone = [this](const Error&) { ::eventfd_write(wake_.get(), 1); };
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
@@ -445,12 +445,12 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
   const auto needed = memory_for(offer);
   UNDERSTUDY_CHECK(check_memory(needed - std::min(needed, allocated_bytes(earlier_memory_)),
                                 "a replica of the guest"));
-  was_shared_ = true;
   auto replica = make_replica(offer);
   if (!replica) {
     do_stop();
     return replica;
   }
+  was_shared_ = true;
   const std::lock_guard lock{mutex_};
   replica_ = *replica;
   phase_ = EnginePhase::standby;
@@ -565,6 +565,8 @@ void GuestEngine::do_stop() {
 /// The next replica here may be of the same guest, and most of its memory the same.
 void GuestEngine::keep_memory() {
   if (!std::exchange(was_shared_, false)) return;
+  // Not at the expense of others.
+  if (!check_memory(machine_->layout().bytes(), "what is left when its memory is kept")) return;
   earlier_memory_ = machine_->take_memory();
   earlier_until_ = now() + limits::memory_kept;
 }

@@ -40,7 +40,7 @@ std::vector<std::vector<std::byte>> encode_input(std::span<const netbuffer::Give
   std::vector<std::vector<std::byte>> payloads;
   for (const auto& given : frames) {
     const auto size = head_bytes + given.frame.size();
-    if (size > limits::frame_payload_bytes) continue;
+    if (given.frame.empty() || size > limits::frame_payload_bytes) continue;
     if (payloads.empty() || payloads.back().size() + size > limits::frame_payload_bytes)
       payloads.emplace_back();
     auto& payload = payloads.back();
@@ -54,6 +54,7 @@ std::vector<std::vector<std::byte>> encode_input(std::span<const netbuffer::Give
 }
 
 Result<> check_input(std::span<const std::byte> payload) {
+  if (payload.empty()) return fail(ErrorKind::protocol, "an input frame without contents");
   while (!payload.empty()) UNDERSTUDY_CHECK(take_input(payload));
   return {};
 }

@@ -148,10 +148,11 @@ Result<> Primary::copy_memory() {
 Result<> Primary::find_equal_memory() {
   writer_->begin(replication::FrameType::sync_pages, Epoch{});
   const auto ask_it = [this](replication::Request request) -> Result<replication::Reply> {
-    auto reply = ask(std::move(request));
-    // An older one, whose images are always empty at first.
-    if (!reply && reply.error().kind == ErrorKind::incompatible) return replication::Reply{};
-    return reply;
+    if (!request.has_memory_digest()) return ask(std::move(request));
+    UNDERSTUDY_TRY(const auto id, send_request(std::move(request)));
+    UNDERSTUDY_TRY(auto reply, await_any_reply(id));
+    // One that does not know the question has images that are empty at first.
+    return reply.has_failed() ? replication::Reply{} : reply;
   };
   const auto equal = capture_->find_equal(ask_it);
   UNDERSTUDY_CHECK(equal);
@@ -320,13 +321,20 @@ void Primary::output_presses(Epoch sealed) {
   events_.wake();
 }
 
-void Primary::input_given(Epoch sealed, std::span<const netbuffer::GivenFrame> frames) {
-  {
-    const std::lock_guard lock{mutex_};
-    if (!is_running(sealed.next())) return;
+void Primary::input_given(std::span<const netbuffer::GivenFrame> frames) {
+  while (!frames.empty()) {
+    const auto epoch = frames.front().epoch;
+    const auto other = std::ranges::find_if(
+        frames, [epoch](const netbuffer::GivenFrame& given) { return given.epoch != epoch; });
+    const auto count = static_cast<std::size_t>(other - frames.begin());
+    const auto wanted = [&] {
+      const std::lock_guard lock{mutex_};
+      return epochs_.committed() != Epoch{} && is_running(epoch);
+    }();
+    for (auto& payload : encode_input(frames.first(wanted ? count : 0)))
+      sender_->relay_input(std::move(payload), epoch);
+    frames = frames.subspan(count);
   }
-  for (auto& payload : encode_input(frames))
-    sender_->relay_input(std::move(payload), sealed.next());
 }
 
 void Primary::output_waits(Epoch sealed, TimePoint since) {
@@ -504,13 +512,18 @@ Result<> Primary::wait_until(const std::function<bool()>& done, Duration patienc
   return {};
 }
 
-Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
+Result<replication::Reply> Primary::await_any_reply(std::uint64_t id) {
   const auto answered = [this, id] { return reply_ && reply_->id() == id; };
   UNDERSTUDY_CHECK(wait_until(answered, verify_patience, "the backup did not answer"));
   const std::lock_guard lock{mutex_};
-  if (reply_->has_failed())
-    return fail(ErrorKind::incompatible, "the backup says: {}", reply_->failed());
   return *reply_;
+}
+
+Result<replication::Reply> Primary::await_reply(std::uint64_t id) {
+  UNDERSTUDY_TRY(auto reply, await_any_reply(id));
+  if (reply.has_failed())
+    return fail(ErrorKind::unavailable, "the backup says: {}", reply.failed());
+  return reply;
 }
 
 ProtectionProgress Primary::progress() const {

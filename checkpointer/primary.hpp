@@ -82,8 +82,8 @@ class Primary {
   /// The epoch after `sealed` fills the room for held output: it is cut short. Any thread.
   void output_presses(Epoch sealed);
 
-  /// What the guest was given in the epoch after `sealed`: the backup gets a copy. Any thread.
-  void input_given(Epoch sealed, std::span<const netbuffer::GivenFrame> frames);
+  /// What the guest was given: the backup gets a copy, once it holds an epoch. Any thread.
+  void input_given(std::span<const netbuffer::GivenFrame> frames);
 
   /// Compares the guest with the replica: `act` does it, and tells. One at a time.
   void verify(VerifyOrder order);
@@ -150,6 +150,8 @@ class Primary {
                                     std::string_view too_late);
   [[nodiscard]] Result<> run_on(const Sealed& sealed);
   [[nodiscard]] Result<replication::Reply> await_reply(std::uint64_t id);
+  /// Also one that says that it failed.
+  [[nodiscard]] Result<replication::Reply> await_any_reply(std::uint64_t id);
   /// Whether news of an epoch concerns this protection's running one. Under the lock.
   [[nodiscard]] bool is_running(Epoch epoch) const;
   /// nullopt: the session is over.

@@ -226,7 +226,7 @@ replication::Reply Replica::on_request(const replication::Request& request,
   } else if (request.has_disk_digest() && disks_) {
     answer_disk_digest(request.disk_digest(), reply);
   } else if (request.has_memory_digest() || request.has_memory_keep()) {
-    answer_memory(request, reply);
+    answer_memory(request, reply, keep_going);
   } else {
     reply.set_failed("this backup does not know such a request");
   }
@@ -240,7 +240,8 @@ void Replica::answer_verify(replication::Reply& reply, const replication::KeepGo
   for (const auto& block : *blocks) reply.mutable_verify()->add_block_digest(block);
 }
 
-void Replica::answer_memory(const replication::Request& request, replication::Reply& reply) {
+void Replica::answer_memory(const replication::Request& request, replication::Reply& reply,
+                            const replication::KeepGoing& keep_going) {
   Result<> done;
   if (request.has_memory_keep()) {
     done =

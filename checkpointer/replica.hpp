@@ -97,7 +97,8 @@ class Replica final : public replication::ReplicaEvents {
           std::span<std::byte> earlier);
 
   void answer_verify(replication::Reply& reply, const replication::KeepGoing& keep_going);
-  void answer_memory(const replication::Request& request, replication::Reply& reply);
+  void answer_memory(const replication::Request& request, replication::Reply& reply,
+                     const replication::KeepGoing& keep_going);
   void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(

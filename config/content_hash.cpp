@@ -37,4 +37,8 @@ std::string content_hash(std::span<const std::byte> bytes) {
   return canonical(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
+std::string content_hash(std::span<const std::byte> bytes, std::uint64_t seed) {
+  return canonical(XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
+}
+
 }  // namespace understudy

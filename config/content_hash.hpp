@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,5 +28,7 @@ class ContentHash {
 };
 
 [[nodiscard]] std::string content_hash(std::span<const std::byte> bytes);
+/// With a seed that nobody can guess, equal digests of different bytes cannot be made on purpose.
+[[nodiscard]] std::string content_hash(std::span<const std::byte> bytes, std::uint64_t seed);
 
 }  // namespace understudy

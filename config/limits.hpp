@@ -215,7 +215,7 @@ inline constexpr std::size_t vhost_frame_bytes = 65'407;
 inline constexpr std::size_t vhost_frames = 64;     ///< taken from a guest, not yet in its queue
 inline constexpr std::size_t detour_frames = 1024;  ///< for a guest that moves, per NIC
 /// Copied to the backup of what a guest was given, per NIC and epoch; what is more is not.
-inline constexpr std::size_t input_copy_bytes = 128U << 10U;
+inline constexpr std::size_t input_copy_bytes = 32U << 10U;
 inline constexpr std::size_t input_messages = 64;  ///< of such copies, on their way to the link
 inline constexpr std::size_t input_kept_bytes = 1U << 20U;  ///< of such copies, by a backup
 inline constexpr std::size_t hold_samples = 4096;  ///< packets behind the hold times in a status

@@ -155,6 +155,7 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
     } else {
       if ((happened & EPOLLOUT) != 0) path.finish_ingress(state_);
       path.take_egress(state_, NicPath::Amount::one_read, now());
+      path.give_waiting(state_);
       if ((happened & (EPOLLHUP | EPOLLERR)) != 0) path.hung_up();
     }
     watch(token / 2);
@@ -165,14 +166,13 @@ void GuestNetwork::handle(std::uint64_t token, std::uint32_t happened) {
 void GuestNetwork::note_input(std::size_t nic) {
   auto copies = nics_[nic].path.take_copies();
   if (!events_.on_input || copies.empty()) return;
-  input_sealed_ = sealed_;
-  for (auto& frame : copies) input_.push_back({nic, std::move(frame)});
+  for (auto& frame : copies) input_.push_back({nic, sealed_.next(), std::move(frame)});
 }
 
 void GuestNetwork::tell(const News& news) const {
   if (news.output && events_.on_output) events_.on_output(*news.output);
   if (news.pressure && events_.on_pressure) events_.on_pressure(*news.pressure);
-  if (!news.input.empty()) events_.on_input(news.input_sealed, news.input);
+  if (!news.input.empty()) events_.on_input(news.input);
   if (news.gone && events_.on_guest_gone) events_.on_guest_gone(*news.gone);
 }
 
@@ -189,7 +189,6 @@ bool GuestNetwork::presses(const NicPath& path) const {
 
 GuestNetwork::News GuestNetwork::collect_news() {
   News news;
-  news.input_sealed = input_sealed_;
   std::swap(news.input, input_);
   for (const auto& nic : nics_) {
     if (state_ == GateState::holding && !output_told_ && !nic.path.queue().running_epoch_empty()) {
@@ -345,7 +344,7 @@ void GuestNetwork::try_uplinks_again() {
 void GuestNetwork::give(std::size_t nic, std::span<const std::byte> frame) {
   const std::lock_guard lock{mutex_};
   if (nic >= nics_.size()) return;
-  nics_[nic].path.give(state_, frame);
+  nics_[nic].path.give_again(state_, frame);
   watch(nic);
 }
 

@@ -36,6 +36,7 @@ struct GuestNic {
 /// A copy of one that a guest's NIC was given.
 struct GivenFrame {
   std::size_t nic;
+  Epoch epoch;  ///< that ran then
   std::vector<std::byte> frame;
 };
 
@@ -49,9 +50,9 @@ struct GuestNetworkEvents {
   /// Once: a NIC's port ended (QEMU died) or carries rubbish. What is held stays ruled by the
   /// gate.
   std::function<void(const Error&)> on_guest_gone;
-  /// While holding: what the guest was given in the running epoch, at most
+  /// While holding: what the guest was given, in order; of an epoch at most
   /// limits::input_copy_bytes of a NIC's; the rest is not told of.
-  std::function<void(Epoch sealed, std::span<const GivenFrame>)> on_input{};
+  std::function<void(std::span<const GivenFrame>)> on_input{};
 };
 
 class GuestNetwork : public OutputGate {
@@ -73,8 +74,8 @@ class GuestNetwork : public OutputGate {
   void close() override;
   [[nodiscard]] GateStatus status() const override;
 
-  /// A frame that the guest was given where it ran before, as if it came again. Lost if its NIC is
-  /// not there or does not take it.
+  /// A frame that the guest was given where it ran before, as if it came again, when its NIC takes
+  /// it. Lost if there is no such NIC, or the gate closes.
   void give(std::size_t nic, std::span<const std::byte> frame);
 
   /// Tells the network where the guest is now: at once, and again at announcement_times, for as
@@ -90,7 +91,6 @@ class GuestNetwork : public OutputGate {
     std::optional<Epoch> output;
     std::optional<Epoch> pressure;
     std::optional<Error> gone;
-    Epoch input_sealed;
     std::vector<GivenFrame> input;
   };
   GuestNetwork(std::vector<GuestNic> nics, std::size_t hold_bytes, GuestNetworkEvents events);
@@ -124,8 +124,7 @@ class GuestNetwork : public OutputGate {
 
   mutable std::mutex mutex_;
   std::vector<Watched> nics_;
-  std::vector<GivenFrame> input_;  ///< not told of yet ...
-  Epoch input_sealed_;             ///< ... of the epoch after this one
+  std::vector<GivenFrame> input_;  ///< not told of yet
   GateState state_{GateState::closed};
   Epoch sealed_;
   HoldTimes hold_times_;

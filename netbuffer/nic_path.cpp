@@ -81,6 +81,7 @@ void NicPath::send_released(TimePoint when, HoldTimes& times) {
 
 void NicPath::drop_held() {
   counters_.egress_dropped += queue_.drop();
+  again_.clear();
   uplink_full_ = false;
 }
 
@@ -119,6 +120,20 @@ void NicPath::give(GateState gate, std::span<const std::byte> frame) {
   if (gate != GateState::holding || copied_bytes_ + frame.size() > limits::input_copy_bytes) return;
   copied_bytes_ += frame.size();
   copies_.emplace_back(frame.begin(), frame.end());
+}
+
+void NicPath::give_again(GateState gate, std::span<const std::byte> frame) {
+  again_.emplace_back(frame.begin(), frame.end());
+  give_waiting(gate);
+}
+
+/// A NIC may need a moment after its machine has begun to run.
+void NicPath::give_waiting(GateState gate) {
+  while (!again_.empty() && gate != GateState::closed && !gone_ && guest_->takes() &&
+         !guest_->unfinished()) {
+    give(gate, again_.front());
+    again_.pop_front();
+  }
 }
 
 std::vector<std::vector<std::byte>> NicPath::take_copies() {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -50,8 +51,9 @@ class NicPath {
 
   /// Gives frames from the uplink to the guest, at most limits::ingress_batch.
   void take_ingress(GateState gate);
-  /// A frame from elsewhere.
-  void give(GateState gate, std::span<const std::byte> frame);
+  /// A frame from elsewhere: in turn, as soon as the guest's NIC takes it.
+  void give_again(GateState gate, std::span<const std::byte> frame);
+  void give_waiting(GateState gate);
   /// What was given in the running epoch since the last call, while holding, as far as
   /// limits::input_copy_bytes allow.
   [[nodiscard]] std::vector<std::vector<std::byte>> take_copies();
@@ -82,6 +84,7 @@ class NicPath {
   [[nodiscard]] const std::optional<Error>& gone() const { return gone_; }
 
  private:
+  void give(GateState gate, std::span<const std::byte> frame);
   void deliver_taken(GateState gate, TimePoint when);
   [[nodiscard]] bool deliver(GateState gate, std::span<const std::byte> frame, TimePoint when);
   [[nodiscard]] bool read_more();
@@ -96,7 +99,8 @@ class NicPath {
   std::unique_ptr<std::byte[]> ingress_;  // limits::packet_bytes
   NicCounters counters_{};
   std::vector<std::vector<std::byte>> copies_;
-  std::size_t copied_bytes_{};  // in the running epoch
+  std::size_t copied_bytes_{};                // in the running epoch
+  std::deque<std::vector<std::byte>> again_;  // as much as a backup keeps: limits::input_kept_bytes
   std::optional<Error> gone_;
   bool stalled_{false};  // a frame waits for room in the queue or the uplink
   bool uplink_full_{false};

@@ -205,8 +205,12 @@ void Sender::send_inputs() {
     std::swap(taken, inputs_);
   }
   if (!machine_.takes_input()) return;
-  for (const auto& input : taken)
-    say(encode_unnumbered(FrameType::input, machine_.session(), input.epoch, input.payload));
+  for (const auto& input : taken) {
+    const auto frame =
+        encode_unnumbered(FrameType::input, machine_.session(), input.epoch, input.payload);
+    if (!link_ || !link_->send_copy(frame)) return;
+    sent_bytes_ += frame.size();
+  }
 }
 
 void Sender::pump() {

@@ -24,7 +24,8 @@ constexpr auto long_delivery = milliseconds{50};
 /// for a while.
 bool brief(FrameType type) {
   return type == FrameType::pages || type == FrameType::sync_pages || type == FrameType::disk ||
-         type == FrameType::seal || type == FrameType::ack || type == FrameType::commit;
+         type == FrameType::input || type == FrameType::seal || type == FrameType::ack ||
+         type == FrameType::commit;
 }
 
 }  // namespace

@@ -1,9 +1,15 @@
 #include "checkpointer/earlier_memory.hpp"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 
 #include "checkpointer/replica.hpp"
 #include "config/limits.hpp"
+#include "config/mapping.hpp"
+#include "config/unique_fd.hpp"
 #include "fakes.hpp"
 
 using namespace understudy;
@@ -15,6 +21,11 @@ using Memory = std::vector<std::byte>;
 
 std::span<std::byte> page_of(Memory& memory, std::uint64_t page) {
   return std::span{memory}.subspan(page * page_bytes, page_bytes);
+}
+
+Result<> keep_in(EarlierMemory& earlier, const replication::MemoryKeepRequest& request) {
+  return earlier.keep(
+      request, [](std::uint64_t) {}, [] { return true; });
 }
 
 /// Both sides, without a session between them.
@@ -30,7 +41,7 @@ struct Pair {
             UNDERSTUDY_TRY(*reply.mutable_memory_digest()->mutable_digests(),
                            earlier.digests(request.memory_digest()));
           } else {
-            UNDERSTUDY_CHECK(earlier.keep(request.memory_keep(), [](std::uint64_t) {}));
+            UNDERSTUDY_CHECK(keep_in(earlier, request.memory_keep()));
           }
           return reply;
         });
@@ -97,15 +108,61 @@ TEST_CASE("questions that cannot be are refused, and all of them once the replic
   CHECK(earlier.digests(digest_request(~std::uint64_t{0}, 3)));
   replication::MemoryKeepRequest keep;
   keep.set_first_page(7);
+  keep.set_pages(2);
   keep.set_kept("\x03");
-  CHECK_FALSE(earlier.keep(keep, [](std::uint64_t) {}));
+  CHECK_FALSE(keep_in(earlier, keep));
+  keep.set_first_page(0);
+  keep.set_pages(9);
+  CHECK_FALSE(keep_in(earlier, keep));
+  keep.set_pages(limits::memory_digests + 8);
   keep.set_kept(std::string(limits::memory_digests, '\xff'));
-  CHECK_FALSE(earlier.keep(keep, [](std::uint64_t) {}));
+  CHECK_FALSE(keep_in(earlier, keep));
+  CHECK_FALSE(earlier.digests(digest_request(0, limits::memory_digests + 1)));
   earlier.settle();
   CHECK_FALSE(earlier.digests(digest_request(0, 1)));
-  keep.set_first_page(0);
+  keep.set_pages(1);
+  CHECK_FALSE(keep_in(earlier, keep));
+}
+
+TEST_CASE("a primary cannot keep what it has had cleared") {
+  Memory image(8 * page_bytes, std::byte{5});
+  EarlierMemory earlier{image};
+  replication::MemoryKeepRequest keep;
+  keep.set_first_page(4);
+  keep.set_pages(1);
   keep.set_kept("\x01");
-  CHECK_FALSE(earlier.keep(keep, [](std::uint64_t) {}));
+  REQUIRE(keep_in(earlier, keep));
+  CHECK(image[3 * page_bytes] == std::byte{});
+  CHECK(image[4 * page_bytes] == std::byte{5});
+  CHECK(image[5 * page_bytes] == std::byte{5});
+  keep.set_first_page(2);
+  CHECK_FALSE(keep_in(earlier, keep));
+  earlier.settle();
+  CHECK(image[4 * page_bytes] == std::byte{5});
+  CHECK(image[5 * page_bytes] == std::byte{});
+}
+
+TEST_CASE("a machine's memory is given back where it is cleared") {
+  const UniqueFd file{::memfd_create("test", MFD_CLOEXEC)};
+  constexpr std::size_t pages = 64;
+  REQUIRE(::ftruncate(file.get(), pages * page_bytes) == 0);
+  auto mapping = Mapping::anonymous(pages * page_bytes);
+  REQUIRE(mapping);
+  REQUIRE(mapping->overlay_start(file.get(), pages * page_bytes));
+  std::ranges::fill(mapping->bytes(), std::byte{5});
+  EarlierMemory earlier{mapping->bytes()};
+  replication::MemoryKeepRequest keep;
+  keep.set_first_page(10);
+  keep.set_pages(2);
+  keep.set_kept("\x02");
+  REQUIRE(keep_in(earlier, keep));
+  earlier.settle();
+  struct stat about {};
+  REQUIRE(::fstat(file.get(), &about) == 0);
+  CHECK(about.st_blocks * 512 <= static_cast<long>(2 * page_bytes));
+  CHECK(mapping->bytes()[11 * page_bytes] == std::byte{5});
+  CHECK(mapping->bytes()[10 * page_bytes] == std::byte{});
+  CHECK(mapping->bytes()[12 * page_bytes] == std::byte{});
 }
 
 TEST_CASE("a primary that does not ask finds an image of zeros") {

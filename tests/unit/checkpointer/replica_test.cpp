@@ -72,7 +72,7 @@ replication::Request verify_request() {
 TEST_CASE("what the guest was given after the last commit is given again, once") {
   Fixture fixture;
   const auto input = [](std::byte with) {
-    const std::vector<netbuffer::GivenFrame> frames{{1, Bytes(60, with)}};
+    const std::vector<netbuffer::GivenFrame> frames{{1, Epoch{1}, Bytes(60, with)}};
     return encode_input(frames).front();
   };
   REQUIRE(fixture.replica->on_input(Epoch{1}, input(std::byte{1})));
@@ -93,7 +93,7 @@ TEST_CASE("what the guest was given after the last commit is given again, once")
 
 TEST_CASE("a backup keeps so much input and no more, and room comes back with a commit") {
   Fixture fixture;
-  const std::vector<netbuffer::GivenFrame> frames{{0, Bytes(50'000)}};
+  const std::vector<netbuffer::GivenFrame> frames{{0, Epoch{1}, Bytes(50'000)}};
   const auto payload = encode_input(frames).front();
   for (int i = 0; i < 100; ++i) REQUIRE(fixture.replica->on_input(Epoch{1}, payload));
   fixture.commit(1, {});
