@@ -244,8 +244,8 @@ void Replica::answer_memory(const replication::Request& request, replication::Re
                             const replication::KeepGoing& keep_going) {
   Result<> done;
   if (request.has_memory_keep()) {
-    done =
-        earlier_.keep(request.memory_keep(), [this](std::uint64_t page) { touched_[page] = true; });
+    const auto stays = [this](std::uint64_t page) { touched_[page] = true; };
+    done = earlier_.keep(request.memory_keep(), stays, keep_going);
     if (done) reply.mutable_memory_keep();
   } else if (auto digests = earlier_.digests(request.memory_digest()); digests) {
     reply.mutable_memory_digest()->set_digests(std::move(*digests));
