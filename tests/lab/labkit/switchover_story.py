@@ -26,7 +26,8 @@ def tell(hosts, directory: Path, times: int, report: VariantReport, step, loaded
     capture = directory / "guest-network.pcap"
     command = hosts.database.load_command(times * MOVE_SECONDS)
     load = story.Background(hosts, command, directory / "load.log") if loaded else nullcontext()
-    with hosts.trace(capture), load, story.LedgerProcess(hosts, directory) as ledger:
+    # The capture ends before the load is killed, whose connections are reset then.
+    with load, hosts.trace(capture), story.LedgerProcess(hosts, directory) as ledger:
         ledger.wait_acks(20, FIRST_ROWS_SECONDS)
         moves = [move(hosts, ledger, number, step) for number in range(times)]
         report.check("load at work to the end", not loaded or load.running,
