@@ -1,6 +1,7 @@
-"""A drill with the guest itself: to its backup and home again, while a client is at work. About 70 s."""
+"""A drill with the guest itself: to its backup and home again, while a client is at work. About 80 s."""
 
 import json
+import subprocess
 import sys
 import time
 import unittest
@@ -10,6 +11,7 @@ from lab_case import REPOSITORY, LabCase
 
 from labkit import output_commit, pcap, story
 from labkit.hosts import GUEST
+from labkit.story import wait_for
 
 SCHEMA = REPOSITORY / "failover/drill_report.schema.json"
 STATE = Path("/var/lib/understudy/state")
@@ -115,6 +117,24 @@ class RealDrillTest(LabCase):
         self.assertEqual(report["probe"], [])
         self.assert_evidence(report)
         self.assert_home()
+
+    def test_5_the_daemon_is_stopped_in_the_middle(self):
+        lab = self.hosts.lab
+        client = lab.popen("a", ["understudy", "drill", GUEST, "--real", "--yes"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
+        wait_for("the guest on b", lambda: self.guest("a").get("active_host") == "b", 30)
+        lab.stop_service("a")
+        said = client.communicate(timeout=20)[1]
+        self.assertNotEqual(client.returncode, 0)
+        self.assertIn("understudy status", said)
+        lab.start_service("a")
+        self.hosts.wait_protected("b", "a")
+        last = json.loads(self.hosts.order("a", "drills", "--json"))["drills"]["drill"][0]
+        self.assertFalse(last["passed"])
+        self.assertEqual([(move["from"], move["to"]) for move in last["move"]], [("a", "b")])
+        self.assertIn("this host's daemon was stopped", last["failure"])
+        self.assertIn("Now guest pg runs on host b, not at home, without a backup. To bring it home:"
+                      " `understudy switchover pg` on host b", last["failure"])
 
 
 if __name__ == "__main__":
