@@ -120,11 +120,11 @@ class RealDrillTest(LabCase):
 
     def test_5_the_daemon_is_stopped_in_the_middle(self):
         lab = self.hosts.lab
-        client = lab.popen("a", ["understudy", "drill", GUEST, "--real", "--yes"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE, text=True)
+        client = lab.popen("a", ["understudy", "drill", GUEST, "--real", "--yes"], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
         wait_for("the guest on b", lambda: self.guest("a").get("active_host") == "b", 30)
         lab.stop_service("a")
-        said = client.communicate(timeout=20)[1]
+        said = client.communicate(timeout=20)[0]
         self.assertNotEqual(client.returncode, 0)
         self.assertIn("understudy status", said)
         lab.start_service("a")
