@@ -40,6 +40,19 @@ class Call final : public ControlCall {
   bool finished_{};
 };
 
+class Order final : public ControlCall {
+ public:
+  Order(control::Request request, std::function<void(const control::Reply&)> done)
+      : request_{std::move(request)}, done_{std::move(done)} {}
+  [[nodiscard]] const control::Request& request() const override { return request_; }
+  void progress(const std::string& /*step*/, double /*fraction*/) override {}
+  void finish(control::Reply reply) override { done_(reply); }
+
+ private:
+  control::Request request_;
+  std::function<void(const control::Reply&)> done_;
+};
+
 }  // namespace
 
 std::string_view kind_name(ErrorKind kind) {
@@ -59,6 +72,11 @@ std::string_view kind_name(ErrorKind kind) {
 
 std::shared_ptr<ControlCall> make_call(std::shared_ptr<ReplySink> sink, control::Request request) {
   return std::make_shared<Call>(std::move(sink), std::move(request));
+}
+
+std::shared_ptr<ControlCall> make_order(control::Request request,
+                                        std::function<void(const control::Reply&)> done) {
+  return std::make_shared<Order>(std::move(request), std::move(done));
 }
 
 control::Reply error_reply(const Error& error) {

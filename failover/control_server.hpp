@@ -41,6 +41,10 @@ class ReplySink {
 
 [[nodiscard]] std::shared_ptr<ControlCall> make_call(std::shared_ptr<ReplySink> sink,
                                                      control::Request request);
+/// One that nobody outside waits for: the daemon's own. A call released unfinished says
+/// nothing.
+[[nodiscard]] std::shared_ptr<ControlCall> make_order(
+    control::Request request, std::function<void(const control::Reply&)> done);
 [[nodiscard]] control::Reply error_reply(const Error& error);
 
 using HandleCall = std::function<void(std::shared_ptr<ControlCall>)>;

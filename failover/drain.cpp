@@ -14,22 +14,6 @@ constexpr std::string_view yes = "drained";
 
 }  // namespace
 
-/// A switchover that nobody but the drain waits for.
-class Drain::Move : public ControlCall {
- public:
-  Move(const std::string& guest, std::function<void(const control::Reply&)> done)
-      : done_{std::move(done)} {
-    request_.mutable_switch_over()->set_guest(guest);
-  }
-  [[nodiscard]] const control::Request& request() const override { return request_; }
-  void progress(const std::string& /*step*/, double /*fraction*/) override {}
-  void finish(control::Reply reply) override { done_(reply); }
-
- private:
-  control::Request request_;
-  std::function<void(const control::Reply&)> done_;
-};
-
 Drain::Drain(const Settings& settings, Guests guests, EndSession end_session)
     : host_{settings.this_host().name()},
       guests_{std::move(guests)},
@@ -104,7 +88,9 @@ std::vector<std::string> Drain::push_out() {
 
 void Drain::move(GuestHost& guest, const std::string& name) {
   moving_ = name;
-  guest.switch_over(std::make_shared<Move>(name, [this, name](const control::Reply& reply) {
+  control::Request order;
+  order.mutable_switch_over()->set_guest(name);
+  guest.switch_over(make_order(std::move(order), [this, name](const control::Reply& reply) {
     moving_.clear();
     if (reply.has_error()) troubles_[name] = reply.error().message();
     log::info("drain.moved", {log::kv("guest", name),

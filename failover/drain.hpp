@@ -37,7 +37,6 @@ class Drain {
   [[nodiscard]] Error refusal() const;
 
  private:
-  class Move;
   [[nodiscard]] Result<> remember(bool drained);
   /// What is still here, and asks it to leave. One line each.
   [[nodiscard]] std::vector<std::string> push_out();

@@ -39,14 +39,29 @@ std::string impact_text(const control::DrillImpact& impact) {
                      duration_text(impact.pause_p50_us()), impact.throttled() ? ", throttled" : "");
 }
 
+std::string moves_rows(const control::DrillReport& report) {
+  std::string rows;
+  for (const auto& move : report.move()) {
+    rows += row(fmt::format("Stood still, from {} to {}", move.from(), move.to()),
+                move.stood_still_us() == 0 ? "not known" : span(move.stood_still_us()));
+  }
+  if (!report.probes_skipped().empty()) rows += row("Not asked", report.probes_skipped());
+  return rows;
+}
+
 std::string facts(const control::DrillReport& report) {
+  const bool real = report.kind() == "real";
   return row("Result", report.passed() ? "passed" : "FAILED: " + report.failure()) +
+         row("Kind", real ? "the guest itself, to its backup and back" : "a clone") +
          row("Guest", report.guest()) +
-         row("Host of the clone", fmt::format("{} (cluster {})", report.host(), report.cluster())) +
+         row(real ? "Given on host" : "Host of the clone",
+             fmt::format("{} (cluster {})", report.host(), report.cluster())) +
          row("Begun", console::time_text(report.started_unix_us())) +
          row("Ended, all cleaned up", console::time_text(report.finished_unix_us())) +
+         moves_rows(report) +
          row("Recovery point (age of the newest commit)", span(report.recovery_point_us())) +
-         row("Recovery time (command to the first probe that passed)",
+         row(real ? "Recovery time (order to move to the first probe that passed there)"
+                  : "Recovery time (command to the first probe that passed)",
              report.recovery_us() == 0 ? "none passed" : span(report.recovery_us())) +
          row("Epoch", fmt::format("{}", report.epoch())) +
          row("The real guest before", impact_text(report.before())) +

@@ -16,6 +16,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/udp.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
@@ -211,6 +212,18 @@ std::string kind_of(const config::Probe& probe) {
 }
 
 }  // namespace
+
+Result<> check_route(const std::string& address) {
+  boost::system::error_code error;
+  const auto where = asio::ip::make_address_v4(address, error);
+  asio::io_context io{1};
+  asio::ip::udp::socket socket{io};
+  constexpr std::uint16_t discard = 9;
+  if (!error) socket.open(asio::ip::udp::v4(), error);
+  if (!error) socket.connect({where, discard}, error);  // sends nothing
+  if (!error) return {};
+  return fail(ErrorKind::unavailable, "this host has no way to {}: {}", address, error.message());
+}
 
 std::string probe_name(const config::Probe& probe) {
   if (!probe.name().empty()) return probe.name();

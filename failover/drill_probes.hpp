@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config/config.pb.h"
+#include "config/result.hpp"
 #include "failover/control.pb.h"
 
 namespace understudy::failover {
@@ -22,6 +23,9 @@ using GoesOn = std::function<bool()>;
 /// Tries again until it passes or its time is over. `probe` is one of a checked config::Drill.
 [[nodiscard]] control::ProbeReport run_probe(const config::Probe& probe, const ProbeTarget& target,
                                              const GoesOn& goes_on);
+
+/// Whether the calling thread's network leads there at all.
+[[nodiscard]] Result<> check_route(const std::string& address);
 
 /// "tcp 5432", for one without a name.
 [[nodiscard]] std::string probe_name(const config::Probe& probe);

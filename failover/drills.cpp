@@ -44,10 +44,12 @@ class Drills::Scheduled : public ControlCall {
   control::Request request_;
 };
 
-Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Finished finished)
+Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Ask ask,
+               Finished finished)
     : io_{io},
       settings_{settings},
       seen_{std::move(seen)},
+      ask_{std::move(ask)},
       finished_{std::move(finished)},
       book_{settings.config().state_dir()},
       calendar_{settings.config()} {}
@@ -71,6 +73,7 @@ control::DrillReport Drills::begin_report(const std::string& guest) const {
   const auto at = unix_now();
   control::DrillReport report;
   report.set_id(drill_id(guest, at));
+  report.set_kind("clone");
   report.set_guest(guest);
   report.set_host(settings_.this_host().name());
   report.set_cluster(settings_.config().cluster());
@@ -81,6 +84,7 @@ control::DrillReport Drills::begin_report(const std::string& guest) const {
 
 void Drills::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
   const auto& request = call->request().drill();
+  if (request.real()) return begin_real(call, guest);
   if (const auto possible = guest.check_replica(); !possible) return call->fail(possible.error());
   if (std::exchange(busy_, true)) {
     return call->fail({ErrorKind::conflict, "a drill of guest " + guest_ + " is running here"});
@@ -108,6 +112,69 @@ void Drills::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
         order.source = std::move(*source);
         start(call, std::move(order));
       });
+}
+
+// --- with the guest itself
+
+void Drills::begin_real(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
+  const auto& request = call->request().drill();
+  const auto& here = settings_.this_host().name();
+  if (busy_) {
+    return call->fail({ErrorKind::conflict, "a drill of guest " + guest_ + " is running here"});
+  }
+  const auto before = guest.report();
+  auto parties = RealDrill::plan(request.guest(), here, seen_by(guest, nullptr),
+                                 {before.keep_on().begin(), before.keep_on().end()});
+  if (!parties) return call->fail(parties.error());
+  auto plan = plan_for(request);
+  if (!plan) return call->fail(plan.error());
+  auto report = begin_report(request.guest());
+  const auto* known = settings_.find_guest(request.guest());
+  report.set_configuration_hash(
+      configuration_hash(known == nullptr ? config::Guest{} : *known, *plan));
+  report.set_kind("real");
+  report.set_epoch(before.epoch());
+  report.set_probes_skipped(why_skipped(*plan));
+  if (!request.sure()) {
+    control::Reply reply;
+    reply.mutable_stakes()->set_text(stakes_text(*parties, report.probes_skipped()));
+    return call->finish(std::move(reply));
+  }
+  busy_ = true;
+  guest_ = request.guest();
+  call_ = call;
+  before_ = worst_ = impact_of(before);
+  start_real(guest, std::move(*parties), std::move(*plan), std::move(report));
+}
+
+void Drills::start_real(GuestHost& guest, RealDrill::Parties parties, config::Drill plan,
+                        control::DrillReport report) {
+  log::info("drill.started", {log::kv("guest", guest_), log::kv("id", report.id()),
+                              log::kv("kind", report.kind()), log::kv("away", parties.away)});
+  RealDrillRun::World world{
+      .io = io_,
+      .guest = guest,
+      .heard = [this] { return seen_(guest_); },
+      .ask_back = [this] { ask_(guest_); },
+      .progress =
+          [this](const std::string& step, double fraction) {
+            if (call_) call_->progress(step, fraction);
+          },
+  };
+  real_ = std::make_unique<RealDrillRun>(std::move(world), std::move(parties), std::move(plan),
+                                         std::move(report));
+}
+
+void Drills::tick_real() {
+  if (now() - compared_ > limits::summary_period) {
+    compared_ = now();
+    if (const auto guest = real_->guest_now()) worsen(worst_, impact_of(*guest));
+  }
+  if (auto report = real_->tick()) finish(std::move(*report));
+}
+
+void Drills::answered(const peer::SwitchOverAnswer& answer) {
+  if (real_) real_->answered(answer);
 }
 
 std::vector<std::string> Drills::due() {
@@ -152,6 +219,7 @@ std::optional<std::string> Drills::why_too_much(const control::Guest& seen) cons
 }
 
 void Drills::tick() {
+  if (real_) tick_real();
   if (!runner_) return;
   const auto* seen = seen_(guest_);
   if (seen == nullptr) return;
@@ -162,6 +230,7 @@ void Drills::tick() {
 void Drills::finish(control::DrillReport report) {
   if (stopped_) return;
   runner_.reset();
+  real_.reset();
   busy_ = false;
   *report.mutable_before() = before_;
   *report.mutable_worst() = worst_;
@@ -199,6 +268,10 @@ std::optional<control::DrillSummary> Drills::last(const std::string& guest) cons
 }
 
 void Drills::stop() {
+  if (real_ && !stopped_) {
+    finish(real_->give_up(
+        "this host's daemon was stopped; if the guest ran here, its backup takes over"));
+  }
   stopped_ = true;
   runner_.reset();
   call_.reset();

@@ -15,6 +15,7 @@
 #include "failover/drill_evidence.hpp"
 #include "failover/drill_runner.hpp"
 #include "failover/guest_host.hpp"
+#include "failover/real_drill_run.hpp"
 
 namespace understudy::failover {
 
@@ -25,12 +26,18 @@ class Drills {
 
   using Finished = std::function<void(const control::DrillReport&)>;
 
-  Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Finished finished);
+  /// Asks a guest's active host to switch it over to this one.
+  using Ask = std::function<void(const std::string& guest)>;
+
+  Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Ask ask,
+         Finished finished);
 
   void begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
   /// Guests whose drill the calendar wants now: `begin_scheduled` for each of them.
   [[nodiscard]] std::vector<std::string> due();
   void begin_scheduled(GuestHost& guest, const std::string& name);
+  /// To what was asked of a guest's active host.
+  void answered(const peer::SwitchOverAnswer& answer);
   /// Those of this host, and what the calendar wants next.
   [[nodiscard]] control::DrillList list() const;
   /// The page with a drill's evidence; nullopt: there is none of that id here.
@@ -39,7 +46,7 @@ class Drills {
   void tick();
   /// nullopt: none is known here.
   [[nodiscard]] std::optional<control::DrillSummary> last(const std::string& guest) const;
-  /// Ends the one that runs. Idempotent.
+  /// Ends the one that runs; of a real one the evidence is kept. Idempotent.
   void stop();
 
  private:
@@ -47,12 +54,17 @@ class Drills {
   [[nodiscard]] Result<config::Drill> plan_for(const control::DrillRequest& request) const;
   [[nodiscard]] control::DrillReport begin_report(const std::string& guest) const;
   void start(const std::shared_ptr<ControlCall>& call, DrillOrder order);
+  void begin_real(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
+  void tick_real();
+  void start_real(GuestHost& guest, RealDrill::Parties parties, config::Drill plan,
+                  control::DrillReport report);
   void finish(control::DrillReport report);
   [[nodiscard]] std::optional<std::string> why_too_much(const control::Guest& seen) const;
 
   boost::asio::io_context& io_;
   const Settings& settings_;
   const Seen seen_;
+  const Ask ask_;
   const Finished finished_;
   DrillBook book_;
   DrillCalendar calendar_;
@@ -62,8 +74,10 @@ class Drills {
   std::uint32_t max_commit_ms_{};
   control::DrillImpact before_;
   control::DrillImpact worst_;
+  TimePoint compared_;  ///< a real drill's
   std::shared_ptr<ControlCall> call_;
   std::unique_ptr<DrillRunner> runner_;
+  std::unique_ptr<RealDrillRun> real_;
 };
 
 }  // namespace understudy::failover

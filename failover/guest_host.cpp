@@ -353,7 +353,11 @@ void GuestHost::perform(const act::Answer& action) {
   const auto call = std::move(calls_.front());
   calls_.pop_front();
   if (!action.result) return call->fail(action.result.error());
-  call->done(done_text(call->request(), *action.result));
+  control::Reply reply;
+  reply.mutable_done()->set_message(done_text(call->request(), *action.result));
+  if (call->request().has_switch_over())
+    reply.mutable_done()->set_stood_still_us(count_us(now() - paused_at_));
+  call->finish(std::move(reply));
 }
 
 std::string GuestHost::done_text(const control::Request& request, const std::string& what) const {

@@ -52,6 +52,9 @@ class GuestHost {
   [[nodiscard]] bool is_here() const { return role_.presence() != Presence::none; }
   /// The host is to stay empty: nothing starts by itself.
   void drained(bool drained) { role_.drained(drained); }
+  [[nodiscard]] bool runs_here() const { return role_.presence() == Presence::running; }
+  /// The records are: outline() is the truth.
+  [[nodiscard]] bool agreed() const { return daemon_.book.ready(); }
   /// Whether the replica that counts is here; else where, and what to do.
   [[nodiscard]] Result<> check_replica() const;
   /// For a clone of it; `done` on the io_context's thread.

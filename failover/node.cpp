@@ -7,6 +7,7 @@
 
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "failover/asked_switchover.hpp"
 #include "failover/console/status_json.hpp"
 #include "failover/monitoring/metrics.hpp"
 #include "failover/monitoring/status_page.hpp"
@@ -81,6 +82,7 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
                 const auto found = heard_.find(name);
                 return found == heard_.end() ? nullptr : &found->second.guest;
               },
+              [this](const std::string& name) { ask_for_guest(daemon_, name); },
               [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
       clones_{io_, settings_},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
@@ -227,10 +229,18 @@ void Node::on_message(NodeId sender, std::span<const std::byte> bytes) {
     if (sender != settings_.this_node()) hear(message.summary());
     return;
   }
+  if (message.has_switch_over()) return on_asked(sender, message.switch_over());
+  if (message.has_switch_over_answer()) return drills_.answered(message.switch_over_answer());
   const bool was_ready = book_.ready();
   send(book_.on_message(sender, message));
   if (book_.ready() && !was_ready) log::info("cluster.ready");
   decide_all();
+}
+
+/// Everyone hears it; who runs the guest answers.
+void Node::on_asked(NodeId asker, const peer::SwitchOverRequest& request) {
+  if (!book_.ready() || book_.decided(request.guest()).active != settings_.this_node()) return;
+  switch_over_for(daemon_, guest(request.guest()), asker, request);
 }
 
 void Node::on_lost(const Error& reason) {
@@ -409,7 +419,8 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
                      "the guests it knows",
                      settings_.this_host().name(), name)});
   }
-  if (request.has_start() && drain_.drained()) return call->fail(drain_.refusal());
+  if ((request.has_start() || request.drill().real()) && drain_.drained())
+    return call->fail(drain_.refusal());
   auto& one = guest(name);
   switch (request.what_case()) {
     case control::Request::kStart: return one.start(call);

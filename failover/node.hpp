@@ -71,6 +71,7 @@ class Node final : public MembershipEvents {
   void send(const RecordBook::Messages& messages);
   /// Whether the disk holds what the book has accepted.
   [[nodiscard]] bool remember();
+  void on_asked(NodeId asker, const peer::SwitchOverRequest& request);
   void decide_all();
   void tick();
   void summarise();

@@ -43,6 +43,7 @@ struct Wish {
   bool accept_disks{};
   bool repair{};
   bool yes{};
+  bool real{};
   bool json{};
   bool watch{};
 };
@@ -111,7 +112,20 @@ class Console {
       }
       request.mutable_drill()->set_plan(*plan);
     }
-    return command(request);
+    if (!wish_.real) return command(request);
+    request.mutable_drill()->set_real(true);
+    const int code = confirm(request, fmt::format("name of the guest to move it ({})", wish_.guest),
+                             wish_.guest);
+    if (code != exit_done) return code;
+    request.mutable_drill()->set_sure(true);
+    const int done = command(request);
+    if (done == exit_unreachable) {
+      err_ << fmt::format(
+          "While a daemon runs here the drill goes on without you: `understudy status` says where "
+          "guest {} is, `understudy drills` how it ended\n",
+          wish_.guest);
+    }
+    return done;
   }
 
   int clone() {
@@ -135,15 +149,12 @@ class Console {
     return command(request);
   }
 
-  /// First what is at stake, then the question, then the deed.
   int confirm_dead() {
     control::Request request;
     request.mutable_confirm_dead()->set_host(wish_.host);
-    const auto stakes = ControlClient::call(wish_.socket, request, {});
-    if (!stakes) return unreachable(stakes.error());
-    if (stakes->has_error()) return refused(stakes->error());
-    err_ << stakes->stakes().text() << std::flush;
-    if (!wish_.yes && !confirmed()) return exit_refused;
+    const int code = confirm(
+        request, fmt::format("name of the dead host to confirm ({})", wish_.host), wish_.host);
+    if (code != exit_done) return code;
     request.mutable_confirm_dead()->set_sure(true);
     return command(request);
   }
@@ -172,14 +183,23 @@ class Console {
                 limits::drill_plan_bytes);
   }
 
-  bool confirmed() {
+  /// First what is at stake, then the question; exit_done: do it.
+  int confirm(const control::Request& request, const std::string& question,
+              const std::string& expected) {
+    const auto stakes = ControlClient::call(wish_.socket, request, {});
+    if (!stakes) return unreachable(stakes.error());
+    if (stakes->has_error()) return show(*stakes);
+    err_ << stakes->stakes().text() << std::flush;
+    return wish_.yes || confirmed(question, expected) ? exit_done : exit_refused;
+  }
+
+  bool confirmed(const std::string& question, const std::string& expected) {
     if (!terminal_.ask) {
       err_ << "understudy: nothing was done; on a terminal you are asked, in a script say --yes\n";
       return false;
     }
-    err_ << fmt::format("Type the name of the dead host to confirm ({}): ", wish_.host)
-         << std::flush;
-    if (terminal_.ask() == wish_.host) return true;
+    err_ << fmt::format("Type the {}: ", question) << std::flush;
+    if (terminal_.ask() == expected) return true;
     err_ << "understudy: nothing was done\n";
     return false;
   }
@@ -398,6 +418,9 @@ void describe(CLI::App& app, Wish& wish) {
       wish);
   drill->add_option("--probe", wish.probe_file, "what to ask it (config.Drill), as text")
       ->type_name("FILE");
+  auto* real = drill->add_flag("--real", wish.real,
+                               "the guest itself, which runs here, to its backup and back");
+  drill->add_flag("--yes", wish.yes, "do not ask")->needs(real);
   app.add_subcommand("drills", "The drills of this host, the newest first");
   add_history_commands(app, wish);
   for (const auto& [name, help] :

@@ -6,6 +6,7 @@ namespace understudy::failover::console {
 namespace {
 
 constexpr std::size_t said_columns = 60;
+constexpr std::size_t failure_columns = 1000;  // where the guest is stands at the end
 
 std::string verdict(bool passed, const Paint& paint) {
   return passed ? paint("passed", Colour::green) : paint("FAILED", Colour::red);
@@ -14,6 +15,23 @@ std::string verdict(bool passed, const Paint& paint) {
 std::string recovery(const control::DrillReport& drill) {
   return drill.recovery_us() == 0 ? "no probe passed"
                                   : "recovered in " + span_text(drill.recovery_us());
+}
+
+bool is_real(const control::DrillReport& drill) {
+  return drill.kind() == "real";
+}
+
+std::string moves_text(const control::DrillReport& drill) {
+  std::string text;
+  for (const auto& move : drill.move()) {
+    text += fmt::format("  from {} to {}: {}\n", clip(move.from(), 24), clip(move.to(), 24),
+                        move.stood_still_us() == 0
+                            ? "moved"
+                            : "stood still for " + span_text(move.stood_still_us()));
+  }
+  if (!drill.probes_skipped().empty())
+    text += fmt::format("  the guest was not asked: {}\n", clip(drill.probes_skipped(), 200));
+  return text;
 }
 
 }  // namespace
@@ -26,11 +44,12 @@ std::string probe_line(const control::ProbeReport& probe, const Paint& paint) {
 }
 
 std::string drill_view(const control::DrillReport& drill, const Paint& paint) {
-  auto text = fmt::format("drill {}: {}\n", paint(drill.id(), Colour::bold),
-                          verdict(drill.passed(), paint));
-  if (!drill.passed()) text += fmt::format("  {}\n", clip(drill.failure(), 200));
-  text += fmt::format("  epoch {}, {} old at the command; {}\n", drill.epoch(),
-                      span_text(drill.recovery_point_us()), recovery(drill));
+  auto text = fmt::format("{}drill {}: {}\n", is_real(drill) ? "real " : "",
+                          paint(drill.id(), Colour::bold), verdict(drill.passed(), paint));
+  if (!drill.passed()) text += fmt::format("  {}\n", clip(drill.failure(), failure_columns));
+  text += is_real(drill) ? fmt::format("  {}\n", recovery(drill)) + moves_text(drill)
+                         : fmt::format("  epoch {}, {} old at the command; {}\n", drill.epoch(),
+                                       span_text(drill.recovery_point_us()), recovery(drill));
   for (const auto& probe : drill.probe()) text += probe_line(probe, paint);
   text += fmt::format("  real guest's commits: p50 {} before, {} at worst\n",
                       duration_text(drill.before().commit_latency_p50_us()),
@@ -42,8 +61,9 @@ std::string drills_view(const control::DrillList& drills, const Paint& paint) {
   std::string text;
   if (drills.drill().empty()) text = "no drill has been run on this host\n";
   for (const auto& drill : drills.drill()) {
-    text += fmt::format("{}  {:<16} {}  {}\n", time_text(drill.started_unix_us()),
+    text += fmt::format("{}  {:<16} {}  {}{}\n", time_text(drill.started_unix_us()),
                         clip(drill.guest(), 16), verdict(drill.passed(), paint),
+                        is_real(drill) ? "real: " : "",
                         drill.passed() ? recovery(drill) : clip(drill.failure(), said_columns));
   }
   for (const auto& next : drills.next()) {

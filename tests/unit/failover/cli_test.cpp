@@ -84,6 +84,14 @@ class Daemon {
         }
         break;
       }
+      case control::Request::kDrill:
+        if (call.request().drill().real() && !call.request().drill().sure()) {
+          reply.mutable_stakes()->set_text("it moves\n");
+          break;
+        }
+        reply.mutable_drill()->set_kind(call.request().drill().real() ? "real" : "clone");
+        reply.mutable_drill()->set_passed(true);
+        break;
       case control::Request::kUnprotect: return call.done("unprotected");
       default: return call.fail({ErrorKind::invalid, "what?"});
     }
@@ -187,6 +195,30 @@ TEST_CASE("commands reach the daemon, and its answer the operator") {
   CHECK(refused.out.empty());
   // The socket may be named behind the command, too.
   CHECK(understudy_command({"start", "pg", "--socket", daemon.path()}).code == exit_done);
+}
+
+TEST_CASE("a real drill says what is at stake, and asks") {
+  const Daemon daemon;
+  const auto drill = [&](std::vector<std::string> more, const std::string& typed = {}) {
+    more.insert(more.begin(), {"--socket", daemon.path(), "drill", "pg"});
+    Terminal terminal;
+    if (!typed.empty()) terminal.ask = [typed] { return typed; };
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = run(std::move(more), out, err, terminal);
+    return Outcome{code, out.str(), err.str()};
+  };
+  const auto script = drill({"--real"});
+  CHECK(script.code == exit_refused);
+  CHECK_THAT(script.err, Contains("it moves") && Contains("nothing was done"));
+  CHECK(script.out.empty());
+  CHECK(drill({"--real"}, "no").code == exit_refused);
+  const auto sure = drill({"--real"}, "pg");
+  CHECK(sure.code == exit_done);
+  CHECK_THAT(sure.out, Contains("real drill"));
+  CHECK(drill({"--real", "--yes"}).code == exit_done);
+  CHECK(drill({"--yes"}).code == exit_usage);
+  CHECK_THAT(drill({}).out, !Contains("real drill"));
 }
 
 TEST_CASE("a link test shows a table, and fails if the configured link does") {

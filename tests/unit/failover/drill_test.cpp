@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <catch2/catch.hpp>
 
@@ -109,6 +110,37 @@ TEST_CASE("the page shows the text of others as text") {
   CHECK(page.find("<b>") == std::string::npos);
   CHECK(page.find("sql &lt;bench&gt;") != std::string::npos);
   CHECK(page.find("1.5 s") != std::string::npos);
+}
+
+TEST_CASE("the page of a real drill says how long the guest stood still, and what was not asked") {
+  auto one = report(0);
+  CHECK(drill_page(one).find("Stood still") == std::string::npos);
+  one.set_kind("real");
+  one.set_probes_skipped("no way to <it>");
+  auto& move = *one.add_move();
+  move.set_from("a");
+  move.set_to("b");
+  move.set_stood_still_us(25'000);
+  const auto page = drill_page(one);
+  CHECK(page.find("Stood still, from a to b</th><td>25.0 ms") != std::string::npos);
+  CHECK(page.find("no way to &lt;it&gt;") != std::string::npos);
+}
+
+TEST_CASE("a host knows whether its network leads to a guest") {
+  CHECK(check_route("127.0.0.1"));
+  CHECK_FALSE(check_route("no address"));
+  Result<> isolated;
+  bool alone = false;
+  std::thread{[&] {
+    alone = netbuffer::enter_isolated_network().has_value();
+    isolated = check_route("10.78.0.10");
+  }}.join();
+  if (!alone) {
+    WARN("skipped: network namespaces need root");
+    return;
+  }
+  REQUIRE_FALSE(isolated);
+  CHECK(isolated.error().message.find("no way to 10.78.0.10") != std::string::npos);
 }
 
 TEST_CASE("a drill's name is a file's, and its hash is the configuration's") {

@@ -169,6 +169,7 @@ TEST_CASE("a page orders what it has buttons for, and nothing else") {
   for (const auto* other :
        {"", "{}", "[]", "null", "rubbish", R"({"stop": {"guest": "pg"}})",
         R"({"start": {"guest": "pg"}})", R"({"confirm_dead": {"host": "a", "sure": true}})",
+        R"({"drill": {"guest": "pg", "real": true, "sure": true}})",
         R"({"clone": {"guest": "pg"}})", R"({"status": {}})", R"({"made_up": {}})",
         R"({"switch_over": {"guest": 7, "more": 1}})",
         R"({"drain": {"host": "a"}, "undrain": {"host": "a"}})",

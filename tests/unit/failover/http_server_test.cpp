@@ -233,7 +233,7 @@ TEST_CASE("an order is answered by its progress and its end, a line each") {
   CHECK(world.receive(socket, "}}\n").find("one last epoch") != std::string::npos);
   call->done("pg runs on b");
   const auto end = world.receive(socket);
-  CHECK(end.find(R"({"done":{"message":"pg runs on b"}})") != std::string::npos);
+  CHECK(end.find(R"({"done":{"message":"pg runs on b",)") != std::string::npos);
   CHECK(end.ends_with("\r\n0\r\n\r\n"));
 }
 
