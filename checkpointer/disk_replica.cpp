@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "checkpointer/activity_map.hpp"
 #include "checkpointer/disk_chunks.hpp"
 #include "checkpointer/disk_digest.hpp"
 #include "config/limits.hpp"
@@ -169,7 +170,9 @@ void DiskReplica::run() {
     for (const auto& item : applying_) bytes += item.records.size();
     lock.lock();
     set_queued(queued_bytes_ - bytes);
-    if (!done) {
+    if (done) {
+      applied(applying_);
+    } else {
       log::error("disk.replica_failed", {log::kv("why", done.error().message)});
       broken_ = done.error();
     }
@@ -195,7 +198,38 @@ void DiskReplica::drop_rest() {
     log::warning("disk.dropped", {log::kv("epochs", epochs), log::kv("bytes", queued_bytes_)});
 }
 
+void DiskReplica::applied(const Items& items) {
+  for (const auto& item : items) {
+    if (item.epoch) durable_ = std::max(durable_, item.number);
+  }
+}
+
+Result<> DiskReplica::forget_others() {
+  if (std::exchange(overwriting_, true) || disks_.activity() == nullptr) return {};
+  const bool joined = [this] {
+    const std::lock_guard lock{mutex_};
+    return joined_;
+  }();
+  if (joined) return {};
+  return disks_.activity()->forget("another synchronisation has begun to write over the images");
+}
+
+Result<> DiskReplica::become_whole() {
+  whole_ = true;
+  const auto next = [this] {
+    const std::lock_guard lock{mutex_};
+    return next_;
+  }();
+  if (disks_.activity() != nullptr && !next.none()) {
+    const bool paired = disks_.activity()->adopt(next);
+    const std::lock_guard lock{mutex_};
+    paired_ = paired;
+  }
+  return state_.save(ImageState::replica);
+}
+
 Result<> DiskReplica::apply(const Items& items) {
+  UNDERSTUDY_CHECK(forget_others());
   const auto first = std::ranges::find_if(items, &Item::epoch);
   for (const auto& item : std::span{items.begin(), first})
     UNDERSTUDY_CHECK(write_records(disks_, item.records));
@@ -217,9 +251,7 @@ Result<> DiskReplica::apply_epochs(std::span<const Item> items) {
   for (const auto& item : items) UNDERSTUDY_CHECK(write(item));
   settle(items);
   UNDERSTUDY_CHECK(flush_images(disks_));
-  if (whole_) return journal_.forget();
-  whole_ = true;
-  return state_.save(ImageState::replica);
+  return whole_ ? journal_.forget() : become_whole();
 }
 
 Result<> DiskReplica::write(const Item& item) {
@@ -267,6 +299,38 @@ Result<> DiskReplica::wait_until_applied(const replication::KeepGoing& keep_goin
   }
   if (broken_) return fail(*broken_);
   return {};
+}
+
+Result<replication::DiskMapReply> DiskReplica::map(const replication::DiskMapRequest& request) {
+  replication::DiskMapReply reply;
+  auto* activity = disks_.activity();
+  if (activity == nullptr) return fail(ErrorKind::unavailable, "this backup keeps no log");
+  if (request.disk() >= disks_.size())
+    return fail(ErrorKind::protocol, "a map of disk {}", request.disk());
+  const auto known = activity->known();
+  const std::lock_guard lock{mutex_};
+  if (!queue_.empty() || !applying_.empty() || durable_ != Epoch{})
+    return fail(ErrorKind::protocol, "a map of disks that are being written to");
+  next_ = {request.next().high(), request.next().low()};
+  joined_ = !next_.none() && !known.pair.none() &&
+            known.pair == PairId{request.pair().high(), request.pair().low()};
+  if (known.pair.none()) {
+    reply.set_unknown(known.why_none);
+  } else if (!joined_) {
+    reply.set_unknown("it was synchronised with another state of the guest");
+  } else {
+    reply.set_extents(bitmap_of(known.marked, static_cast<std::uint16_t>(request.disk()),
+                                request.first_extent(), limits::activity_map_bytes));
+  }
+  return reply;
+}
+
+replication::DiskDurableReply DiskReplica::durable() const {
+  replication::DiskDurableReply reply;
+  const std::lock_guard lock{mutex_};
+  reply.set_epoch(durable_.value());
+  reply.set_paired(paired_);
+  return reply;
 }
 
 Result<std::vector<std::uint64_t>> DiskReplica::chunks_of(

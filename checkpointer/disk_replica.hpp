@@ -61,6 +61,11 @@ class DiskReplica {
   /// XXH3-128 of chunks as of everything before, be it in the image yet or not. Does not wait.
   [[nodiscard]] Result<std::vector<std::string>> digest_chunks(
       const replication::DiskDigestRequest& request);
+  /// Where the images here may differ from those of a host whose log bears the request's id; before
+  /// anything is written to them.
+  [[nodiscard]] Result<replication::DiskMapReply> map(const replication::DiskMapRequest& request);
+  /// Which epochs are in the images, durably.
+  [[nodiscard]] replication::DiskDurableReply durable() const;
   /// Until all of that is in the images, durably.
   [[nodiscard]] Result<> wait_until_applied(const replication::KeepGoing& keep_going);
 
@@ -86,6 +91,12 @@ class DiskReplica {
   /// What to apply next, with mutex_ held; nothing when it is time to end.
   [[nodiscard]] Items next();
   void drop_rest();
+  /// Before the images are written to: what an earlier synchronisation left is true only for the
+  /// primary that knows of it.
+  [[nodiscard]] Result<> forget_others();
+  /// The images are whole and durable.
+  [[nodiscard]] Result<> become_whole();
+  void applied(const Items& items);
   [[nodiscard]] Result<> apply(const Items& items);
   [[nodiscard]] Result<> apply_epochs(std::span<const Item> items);
   [[nodiscard]] Result<> write(const Item& item);
@@ -103,13 +114,18 @@ class DiskReplica {
   DiskJournal journal_;
   const std::shared_ptr<History> history_;
   const DiskUndo undo_;
-  bool whole_{};  ///< the thread's: the images have been at an epoch's boundary
+  bool whole_{};        ///< the thread's: the images have been at an epoch's boundary
+  bool overwriting_{};  ///< the thread's: it has begun to write
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Items queue_;
   Items applying_;  ///< the thread's; changed with mutex_ held
   Snapshots snapshots_;
+  bool joined_{};  ///< the primary knows of the same earlier synchronisation
+  PairId next_;    ///< of this one; none: the primary does not tell
+  bool paired_{};  ///< ... and it is in this host's log
+  Epoch durable_;
   std::size_t queued_bytes_{};        ///< being applied included
   std::optional<TimePoint> stop_by_;  ///< it is ending
   std::optional<Error> broken_;

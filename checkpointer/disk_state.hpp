@@ -34,6 +34,8 @@ class DiskState {
 
   /// Where the backup's journal of these images lies.
   [[nodiscard]] std::string journal_path() const { return stem_ + ".journal"; }
+  /// And what this host remembers of what was written to them (activity_log.hpp).
+  [[nodiscard]] std::string log_path() const { return stem_ + ".log"; }
 
  private:
   std::string guest_;

@@ -1,16 +1,19 @@
 // The primary's side of a guest's disks: brings the backup's images up to date while the guest
 // runs, then sends each epoch's writes.
 //
-//   compare digests, send what differs → send what was written meanwhile, pass after pass
-//   → log every write, send the last marked chunks → cut the log at each seal
+//   ask where the images may differ → compare digests there, send what differs → send what was
+//   written meanwhile, pass after pass → log every write, send the last marked chunks → cut the log
+//   at each seal
 //
 // A chunk that is sent while writes are logged may hold some of them already; the log, applied on
 // top of it, ends with the last write to each byte, which is what the image has.
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "checkpointer/activity_map.hpp"
 #include "checkpointer/frame_writer.hpp"
 #include "checkpointer/guest_disks.hpp"
 #include "checkpointer/rate_limit.hpp"
@@ -53,14 +56,29 @@ class DiskStream {
   };
 
   /// The machine is paused: ends the epoch's writes.
-  [[nodiscard]] Result<> cut();
+  [[nodiscard]] Result<> cut(Epoch epoch);
+  /// The pair id that both hosts shall have; none: the backup knows nothing of such.
+  [[nodiscard]] PairId pair() const { return paired_ ? next_ : PairId{}; }
   /// Sends what was cut; how many frames.
   [[nodiscard]] Result<std::uint64_t> send(Epoch epoch);
 
  private:
   enum class Pace : std::uint8_t { limited, unlimited };
 
-  [[nodiscard]] Result<> compare(std::uint16_t disk);
+  /// What must be compared, of each disk.
+  struct Plan {
+    std::vector<std::vector<ChunkRun>> runs;
+    std::string why;
+    std::uint64_t chunks{};
+  };
+  [[nodiscard]] Result<Plan> plan();
+  [[nodiscard]] Plan everything(std::string why);
+  /// Extents in which the backup's images may differ, beside ours; an error: nobody knows.
+  [[nodiscard]] Result<std::vector<Extent>> ask_map(PairId pair);
+  void tell(const Plan& plan);
+  [[nodiscard]] Result<> compare(std::uint16_t disk, std::span<const ChunkRun> runs);
+  /// How many of them differed, and were sent.
+  [[nodiscard]] Result<std::uint64_t> compare_some(std::uint16_t disk, ChunkRun run);
   [[nodiscard]] Result<std::uint64_t> send_marked(Pace pace);
   /// After so many bytes were looked at or sent; an error: cancelled.
   [[nodiscard]] Result<> keep_rate(std::uint64_t bytes);
@@ -71,6 +89,10 @@ class DiskStream {
   FrameWriter& writer_;
   Port port_;
   RateLimit rate_;
+  const PairId next_;
+  bool paired_{};
+  std::uint64_t compared_{};    ///< chunks
+  std::uint64_t to_compare_{};  ///< ... of so many
   std::vector<std::byte> chunk_;
   std::vector<DiskWrite> epoch_;
 };

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "checkpointer/activity_file.hpp"
 #include "checkpointer/disk_chunks.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
@@ -62,6 +63,8 @@ std::vector<bool> GuestDisk::written(std::span<const std::uint64_t> chunks) {
 std::error_code GuestDisk::send_again(std::uint64_t index) {
   const auto [offset, bytes] = chunk(index);
   std::vector<std::byte> data(bytes);
+  const ActivityLog::Write activity{activity_, number_, offset, bytes};  // the backup's changes
+  if (activity.error()) return activity.error();
   const std::lock_guard lock{mutex_};  // no write comes between reading and logging
   if (const auto error = image_->read(offset, data)) return error;
   const auto what = contents_of(data);
@@ -81,13 +84,18 @@ std::error_code GuestDisk::read(std::uint64_t offset, std::span<std::byte> out) 
 
 std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> data) {
   log_.wait_for_room();
+  ActivityLog::Write activity{activity_, number_, offset, data.size()};
+  if (activity.error()) return told(activity.error(), "write");
   const std::lock_guard lock{mutex_};
   if (mode_ == DiskMode::standby) return std::make_error_code(std::errc::operation_not_permitted);
   const auto bytes = static_cast<std::uint32_t>(data.size());
   if (const auto error = image_->write(offset, data)) {
     // Some of it may be there: the backup shall have the same.
-    if (!image_->read(offset, data))
+    if (!image_->read(offset, data)) {
       note({number_, DiskContents::data, offset, bytes, std::move(data)});
+    } else {
+      activity.failed();
+    }
     return told(error, "write");
   }
   note({number_, DiskContents::data, offset, bytes, std::move(data)});
@@ -95,9 +103,14 @@ std::error_code GuestDisk::write(std::uint64_t offset, std::vector<std::byte> da
 }
 
 std::error_code GuestDisk::zero(std::uint64_t offset, std::uint32_t bytes, Hole hole) {
+  ActivityLog::Write activity{activity_, number_, offset, bytes};
+  if (activity.error()) return told(activity.error(), "write");
   const std::lock_guard lock{mutex_};
   if (mode_ == DiskMode::standby) return std::make_error_code(std::errc::operation_not_permitted);
-  if (const auto error = image_->zero(offset, bytes, hole)) return told(error, "write");
+  if (const auto error = image_->zero(offset, bytes, hole)) {
+    activity.failed();  // some of it may be there
+    return told(error, "write");
+  }
   note({number_, DiskContents::zeros, offset, bytes, {}});
   return told({}, "write");
 }
@@ -163,6 +176,35 @@ Result<std::unique_ptr<GuestDisks>> GuestDisks::open(const config::Guest& guest)
 
 GuestDisks::~GuestDisks() {
   log_.close();
+  servers_.clear();  // nobody writes any more
+  cleaner_.reset();
+  if (activity_) activity_->close();
+}
+
+Result<> GuestDisks::log_activity(const std::string& guest, const std::string& path) {
+  activity_ = std::make_unique<ActivityLog>(
+      guest, std::make_unique<ActivityFile>(path),
+      ActivityLog::Images{[this] { return identities(); }, [this] { return flush(); }});
+  UNDERSTUDY_CHECK(activity_->open());
+  cleaner_ = std::make_unique<ActivityCleaner>(*activity_);
+  for (const auto& disk : disks_) disk->log_activity(activity_.get());
+  return {};
+}
+
+Result<std::vector<ImageIdentity>> GuestDisks::identities() const {
+  std::vector<ImageIdentity> result;
+  for (const auto& disk : disks_) {
+    UNDERSTUDY_TRY(const auto one, disk->image().identity());
+    result.push_back(one);
+  }
+  return result;
+}
+
+std::error_code GuestDisks::flush() {
+  for (const auto& disk : disks_) {
+    if (const auto error = disk->image().flush()) return error;
+  }
+  return {};
 }
 
 std::vector<std::uint64_t> GuestDisks::sizes() const {

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpointer/activity_cleaner.hpp"
+#include "checkpointer/activity_log.hpp"
 #include "checkpointer/image_file.hpp"
 #include "checkpointer/nbd_server.hpp"
 #include "checkpointer/write_log.hpp"
@@ -40,6 +42,8 @@ class GuestDisk final : public BlockDevice {
 
   [[nodiscard]] ImageFile& image() { return *image_; }
   void set_mode(DiskMode mode);
+  /// What is to know of every write; null: nobody. Before the first.
+  void log_activity(ActivityLog* activity) { activity_ = activity; }
   [[nodiscard]] std::uint64_t chunks() const;
   /// A chunk's place: the last one may be shorter.
   [[nodiscard]] std::pair<std::uint64_t, std::uint32_t> chunk(std::uint64_t index) const;
@@ -73,6 +77,7 @@ class GuestDisk final : public BlockDevice {
   const std::unique_ptr<ImageFile> image_;
   WriteLog& log_;
   const config::ErrorPolicy policy_;
+  ActivityLog* activity_{};
   mutable std::mutex mutex_;  ///< a write reaches image and log in one order
   DiskMode mode_{DiskMode::plain};
   std::vector<bool> marked_;
@@ -90,6 +95,14 @@ class GuestDisks {
   GuestDisks(const GuestDisks&) = delete;
   GuestDisks& operator=(const GuestDisks&) = delete;
 
+  /// From now on every write is logged in this file, and the ranges are known that an earlier
+  /// synchronisation, if there is one, leaves in doubt. Before anything is written.
+  [[nodiscard]] Result<> log_activity(const std::string& guest, const std::string& path);
+  /// Null: none is kept.
+  [[nodiscard]] ActivityLog* activity() { return activity_.get(); }
+  /// Something of it may have become durable on the other host.
+  void clean_activity() { cleaner_->wake(); }
+
   [[nodiscard]] bool empty() const { return disks_.empty(); }
   [[nodiscard]] std::size_t size() const { return disks_.size(); }
   [[nodiscard]] GuestDisk& disk(std::size_t number) { return *disks_[number]; }
@@ -106,11 +119,15 @@ class GuestDisks {
 
  private:
   GuestDisks() = default;
+  [[nodiscard]] Result<std::vector<ImageIdentity>> identities() const;
+  [[nodiscard]] std::error_code flush();
 
   std::atomic<std::size_t> waiting_bytes_{};
   WriteLog log_;
   std::vector<std::unique_ptr<GuestDisk>> disks_;
   std::vector<hypervisor::QemuMachine::DiskWiring> wiring_;
+  std::unique_ptr<ActivityLog> activity_;
+  std::unique_ptr<ActivityCleaner> cleaner_;
   std::vector<std::unique_ptr<NbdServer>> servers_;  ///< last: they use all above
 };
 

@@ -324,7 +324,11 @@ Result<> GuestEngine::pause_machine() {
 Result<> GuestEngine::open_disks(const config::Guest& guest, DiskMode mode) {
   UNDERSTUDY_TRY(auto opened, GuestDisks::open(guest));
   opened->set_mode(mode);
-  if (!opened->empty()) UNDERSTUDY_CHECK(recover_images(*opened, disk_state_));
+  if (!opened->empty()) {
+    // First: recovery changes the images.
+    UNDERSTUDY_CHECK(opened->log_activity(name_, disk_state_.log_path()));
+    UNDERSTUDY_CHECK(recover_images(*opened, disk_state_));
+  }
   const std::lock_guard lock{mutex_};
   disks_ = std::move(opened);
   return {};
@@ -366,7 +370,7 @@ Result<> GuestEngine::do_start(const config::Guest& guest, DiskTrust trust) {
   Result<> done;
   if (trust == DiskTrust::checked && guest.disk_size() > 0) done = disk_state_.may_start();
   if (done) done = open_disks(guest, DiskMode::plain);
-  if (done && !disks_->empty()) done = disk_state_.save(ImageState::active);
+  if (done && !disks_->empty()) done = own_disks(trust);
   if (done) done = create(guest, hypervisor::Start::paused);
   if (done) done = machine_->resume();
   if (!done) {
@@ -380,6 +384,16 @@ Result<> GuestEngine::do_start(const config::Guest& guest, DiskTrust trust) {
   const std::lock_guard lock{mutex_};
   phase_ = EnginePhase::running;
   return {};
+}
+
+/// The guest's images are this host's from now on; only an operator knows where they come from if
+/// it has not written them itself.
+Result<> GuestEngine::own_disks(DiskTrust trust) {
+  const auto state = disk_state_.load();
+  const bool known = trust == DiskTrust::checked && state && *state == ImageState::active;
+  if (!known)
+    UNDERSTUDY_CHECK(disks_->activity()->forget("the guest was started from other images"));
+  return disk_state_.save(ImageState::active);
 }
 
 Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term term) {

@@ -152,6 +152,7 @@ class GuestEngine {
   [[nodiscard]] Result<std::shared_ptr<Replica>> do_become_standby(const replication::Offer& offer);
   void do_stop();
   [[nodiscard]] Result<> open_disks(const config::Guest& guest, DiskMode mode);
+  [[nodiscard]] Result<> own_disks(DiskTrust trust);
   [[nodiscard]] Result<> create(const config::Guest& guest, hypervisor::Start start);
   void protection_failed(const Error& why);
   void fail_guest(const Error& why);

@@ -68,6 +68,22 @@ Result<std::unique_ptr<ImageFile>> ImageFile::open(const std::string& path) {
   return std::unique_ptr<ImageFile>{new ImageFile{path, std::move(file), bytes}};
 }
 
+Result<ImageIdentity> ImageFile::identity() const {
+  struct statx about {};
+  if (::statx(file_.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &about) != 0)
+    return fail_errno(path_);
+  const auto nanoseconds = [](const statx_timestamp& time) {
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U + time.tv_nsec;
+  };
+  if (S_ISBLK(about.stx_mode)) {
+    const auto number = std::uint64_t{about.stx_rdev_major} << 32U | about.stx_rdev_minor;
+    return ImageIdentity{bytes_, number, 0, 0};
+  }
+  const bool born = (about.stx_mask & STATX_BTIME) != 0;
+  return ImageIdentity{bytes_, about.stx_ino, born ? nanoseconds(about.stx_btime) : 0,
+                       nanoseconds(about.stx_mtime)};
+}
+
 std::error_code ImageFile::read(std::uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const auto got = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));

@@ -8,6 +8,7 @@
 #include <string>
 #include <system_error>
 
+#include "checkpointer/activity_codec.hpp"
 #include "checkpointer/block_device.hpp"
 #include "config/result.hpp"
 #include "config/unique_fd.hpp"
@@ -23,11 +24,13 @@ class ImageFile {
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] Result<ImageIdentity> identity() const;
 
   [[nodiscard]] std::error_code read(std::uint64_t offset, std::span<std::byte> out) const;
   [[nodiscard]] std::error_code write(std::uint64_t offset, std::span<const std::byte> data);
   [[nodiscard]] std::error_code zero(std::uint64_t offset, std::uint64_t bytes, Hole hole);
-  /// Nothing to do when nothing was written since. After a failure it fails for ever: the kernel
+  /// Nothing to do when nothing was written since; the first one covers what was written before it
+  /// was opened, by whomever. After a failure it fails for ever: the kernel
   /// forgets what it could not write, and would call the next one a success.
   [[nodiscard]] std::error_code flush();
 
@@ -40,7 +43,7 @@ class ImageFile {
   std::string path_;
   UniqueFd file_;
   std::uint64_t bytes_;
-  std::atomic<std::uint64_t> written_{};  ///< counts writes
+  std::atomic<std::uint64_t> written_{1};  ///< counts writes; those before us as one
   std::mutex flush_mutex_;
   std::uint64_t flushed_{};  ///< of them, those that are safe
   std::error_code broken_;

@@ -29,6 +29,8 @@ constexpr auto nothing_due = seconds{1};
 
 /// Requests beside the epochs bear numbers that no epoch has.
 constexpr std::uint64_t first_request = std::uint64_t{1} << 63U;
+/// Of all questions what is durable: nobody waits for their answers.
+constexpr std::uint64_t durable_request = std::uint64_t{1} << 62U;
 
 Error backup_gone() {
   return {ErrorKind::closed, "the backup went away"};
@@ -62,6 +64,7 @@ Result<std::unique_ptr<Primary>> Primary::open(hypervisor::ActiveMachine& machin
   replication::SenderEvents session;
   session.committed = [&self](Epoch epoch) { self.on_committed(epoch); };
   session.replied = [&self](const replication::Reply& reply) {
+    if (reply.id() == durable_request) return self.heard_of_disks(reply);
     {
       const std::lock_guard lock{self.mutex_};
       self.reply_ = reply;
@@ -120,6 +123,7 @@ Result<> Primary::copy_everything() {
   const OrdinaryPriority the_guest_runs;
   writer_->begin(replication::FrameType::sync_disk, Epoch{});
   if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->synchronise());
+  if (disk_stream_) pair_ = disk_stream_->pair();
   UNDERSTUDY_CHECK(copy_memory());
   if (!disk_stream_) return {};
   writer_->begin(replication::FrameType::sync_disk, Epoch{});
@@ -194,6 +198,7 @@ Result<TimePoint> Primary::act() {
   if (decision.act == Pacer::Act::seal) UNDERSTUDY_CHECK(seal_unless_lost());
   // A backup that has enough to do is not asked for more.
   const bool may_ask = moment->room && moment->link_up;
+  if (may_ask) static_cast<void>(ask_what_is_durable());  // or a second later
   UNDERSTUDY_TRY(const auto again, may_ask ? go_on_verifying() : TimePoint::max());
   return decision.act == Pacer::Act::seal ? now() : std::min(decision.until, again);
 }
@@ -243,7 +248,7 @@ Result<hypervisor::DeviceState> Primary::pause_and_take(Epoch epoch, hypervisor:
   // Who may run is decided elsewhere: output that was closed meanwhile is not reopened here.
   if (!std::exchange(holding_, true)) gate_.tighten();
   gate_.seal(epoch);
-  if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->cut());
+  if (disk_stream_) UNDERSTUDY_CHECK(disk_stream_->cut(epoch));
   if (verification_) verification_->at_seal();
   UNDERSTUDY_CHECK(capture_->take(hypervisor::all_pages));
   auto devices = machine_.save_devices(then);
@@ -444,6 +449,26 @@ Result<std::uint64_t> Primary::send_request(replication::Request request) {
   request.set_id(++request_);
   UNDERSTUDY_CHECK(writer_->message(replication::FrameType::request, sealed, request));
   return request_;
+}
+
+Result<> Primary::ask_what_is_durable() {
+  const auto at = now();
+  if (pair_.none() || at < ask_durable_at_) return {};
+  ask_durable_at_ = at + limits::activity_poll;
+  const auto sealed = [this] {
+    const std::lock_guard lock{mutex_};
+    return sealed_last();
+  }();
+  replication::Request request;
+  request.set_id(durable_request);
+  request.mutable_disk_durable();
+  return writer_->message(replication::FrameType::request, sealed, request);
+}
+
+void Primary::heard_of_disks(const replication::Reply& reply) {
+  if (!reply.has_disk_durable() || !reply.disk_durable().paired()) return;
+  disks_->activity()->durable(pair_, Epoch{reply.disk_durable().epoch()});
+  disks_->clean_activity();
 }
 
 Result<replication::Reply> Primary::ask(replication::Request request) {

@@ -136,6 +136,10 @@ class Primary {
   [[nodiscard]] Result<> pause(hypervisor::PauseFor purpose);
   [[nodiscard]] Result<> stall();
   [[nodiscard]] Result<> end_stall();
+  /// Which epochs are on the backup's disks: then less must be compared another time. Does not
+  /// wait.
+  [[nodiscard]] Result<> ask_what_is_durable();
+  void heard_of_disks(const replication::Reply& reply);
   /// A step of the verification; when the next is due.
   [[nodiscard]] Result<TimePoint> go_on_verifying();
   /// Seals an epoch, and compares the paused machine with the backup's image, block by block.
@@ -169,6 +173,8 @@ class Primary {
   GuestDisks* disks_{};
   std::uint64_t disk_bytes_per_second_{};  ///< compared or sent, beside epochs; 0: no limit
   std::unique_ptr<Verification> verification_;
+  TimePoint ask_durable_at_;
+  PairId pair_;                       ///< of this session's disks, once they are being copied
   std::uint64_t request_{};           ///< the last that was asked, but by number of an epoch
   bool holding_{};                    ///< the gate holds since the first pause
   std::optional<TimePoint> stalled_;  ///< paused since, for want of room

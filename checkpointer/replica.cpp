@@ -225,6 +225,10 @@ replication::Reply Replica::on_request(const replication::Request& request,
     reply.set_failed("it compares disks while the guest runs, which this host cannot yet: upgrade");
   } else if (request.has_disk_digest() && disks_) {
     answer_disk_digest(request.disk_digest(), reply);
+  } else if (request.has_disk_map() && disks_) {
+    answer_disk_map(request.disk_map(), reply);
+  } else if (request.has_disk_durable() && disks_) {
+    *reply.mutable_disk_durable() = disks_->durable();
   } else if (request.has_memory_digest() || request.has_memory_keep()) {
     answer_memory(request, reply, keep_going);
   } else {
@@ -262,6 +266,13 @@ void Replica::answer_disk_digest(const replication::DiskDigestRequest& request,
   auto& answer = *reply.mutable_disk_digest();
   answer.set_epoch(status().committed.value());
   for (const auto& chunk : *chunks) answer.add_chunk_digest(chunk);
+}
+
+void Replica::answer_disk_map(const replication::DiskMapRequest& request,
+                              replication::Reply& reply) {
+  auto map = disks_->map(request);
+  if (!map) return reply.set_failed(map.error().message);
+  *reply.mutable_disk_map() = std::move(*map);
 }
 
 Result<> Replica::finish_disks() {

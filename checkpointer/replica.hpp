@@ -100,6 +100,7 @@ class Replica final : public replication::ReplicaEvents {
   void answer_memory(const replication::Request& request, replication::Reply& reply,
                      const replication::KeepGoing& keep_going);
   void answer_disk_digest(const replication::DiskDigestRequest& request, replication::Reply& reply);
+  void answer_disk_map(const replication::DiskMapRequest& request, replication::Reply& reply);
   /// nullopt when told to stop.
   [[nodiscard]] std::optional<std::vector<std::string>> digest(
       const replication::KeepGoing& keep_going) const;

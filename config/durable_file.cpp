@@ -40,13 +40,26 @@ Result<> write_durably(const std::string& path, std::string_view text) {
   return {};
 }
 
-Result<> sync_directory(const std::string& path) {
-  const UniqueFd directory{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (!directory || ::fsync(directory.get()) != 0) return fail_errno(path);
+Result<> sync_directory_of(const std::string& path) {
+  const auto parent = std::filesystem::path{path}.parent_path().string();
+  const UniqueFd directory{::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!directory || ::fsync(directory.get()) != 0) return fail_errno(parent);
   return {};
 }
 
 }  // namespace
+
+Result<> replace_durably(const std::string& path, std::string_view text) {
+  const auto fresh = path + ".new";
+  UNDERSTUDY_CHECK(write_durably(fresh, text));
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return fail_errno(path);
+  return sync_directory_of(path);
+}
+
+Result<> remove_durably(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(path);
+  return sync_directory_of(path);
+}
 
 DurableFile::DurableFile(std::string path, std::string_view kind, std::size_t limit)
     : path_{std::move(path)}, magic_{fmt::format("{}\n", kind)}, limit_{limit} {}
@@ -71,10 +84,7 @@ Result<> DurableFile::save(std::string_view body) const {
   }
   auto text = magic_ + std::string{body};
   text += checksum(text);
-  const auto fresh = path_ + ".new";
-  UNDERSTUDY_CHECK(write_durably(fresh, text));
-  if (::rename(fresh.c_str(), path_.c_str()) != 0) return fail_errno(path_);
-  return sync_directory(std::filesystem::path{path_}.parent_path());
+  return replace_durably(path_, text);
 }
 
 }  // namespace understudy

@@ -11,6 +11,12 @@
 
 namespace understudy {
 
+/// The file is the old one or the new one, whatever happens; the new one when this returns without
+/// an error. After one of them it may be either, and may still change with a power loss.
+[[nodiscard]] Result<> replace_durably(const std::string& path, std::string_view text);
+/// It is not there any more, durably; the same.
+[[nodiscard]] Result<> remove_durably(const std::string& path);
+
 class DurableFile {
  public:
   /// `kind` is its first line, `limit` what a body may have in bytes.

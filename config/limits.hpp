@@ -88,6 +88,13 @@ inline constexpr auto disk_drain = 5s;
 inline constexpr std::size_t disk_drain_bytes = 8U << 20U;
 inline constexpr auto disk_retry = 1s;  ///< of a guest that stands still since its disk failed
 inline constexpr std::size_t disk_state_file_bytes = 4096;
+/// What a host remembers of its own writes, so that a return copies only that (activity_log.hpp).
+inline constexpr std::uint64_t activity_extent_bytes = 4U << 20U;
+inline constexpr std::size_t activity_extents = 65'536;  ///< above, the whole image is compared
+inline constexpr std::size_t activity_spare = 2048;      ///< marks until the file is written anew
+inline constexpr auto activity_cold = 15s;               ///< not written for so long: it may go
+inline constexpr auto activity_poll = 1s;  ///< how often the backup is asked what is durable
+inline constexpr std::size_t activity_map_bytes = 48U << 10U;  ///< of a bitmap in one reply
 
 // --- clones and drills
 inline constexpr std::size_t clone_copy_pages = 64;  ///< taken at once of a replica's memory
@@ -309,6 +316,8 @@ static_assert(nic_read_bytes >= 2 * packet_bytes, "a whole packet fits behind a 
 static_assert(http_token_bytes_max * 2 < http_header_bytes, "a token fits a request's header");
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(disk_digests * 18 + 64 <= frame_payload_bytes, "digests fit their reply's frame");
+static_assert(activity_extent_bytes % disk_chunk_bytes == 0, "an extent has whole chunks");
+static_assert(activity_map_bytes + 4096 <= frame_payload_bytes, "a map fits its reply's frame");
 static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");
 static_assert(watchdog_period * 5 < std::chrono::seconds{watchdog_timeout_s_min},
               "a slow disk under the records is no reason for a reset");

@@ -1,0 +1,328 @@
+#include <catch2/catch.hpp>
+
+#include "checkpointer/activity_file.hpp"
+#include "checkpointer/activity_map.hpp"
+#include "config/limits.hpp"
+#include "disk_world.hpp"
+
+using namespace understudy;
+using namespace understudy::checkpointer;
+
+namespace {
+
+using Extents = std::vector<Extent>;
+
+constexpr PairId some_pair{3, 4};
+constexpr std::uint64_t big_disk_bytes = 64 * limits::activity_extent_bytes + 512;
+
+ActivityRecord record_of(Extents marked) {
+  return {some_pair, {{big_disk_bytes, 7, 8, 0}, {4096, 9, 0, 0}}, std::move(marked), false};
+}
+
+/// A log's file of two marks, and one of three more in two batches.
+std::vector<std::byte> file_with_batches() {
+  ActivityImage image{record_of({{0, 1}, {0, 5}})};
+  const auto append = [&](const Extents& extents) {
+    const auto batch = image.tail.marks(extents);
+    std::ranges::copy(batch.bytes, image.bytes.begin() + static_cast<std::ptrdiff_t>(batch.at));
+  };
+  append({{0, 64}, {1, 0}});
+  append({{0, 9}});
+  return image.bytes;
+}
+
+constexpr std::size_t head_bytes = 256;
+constexpr std::size_t record_bytes = 32;
+
+/// Its store in memory; refuses what it is told to.
+struct Disk {
+  std::optional<std::vector<std::byte>> file;
+  bool refuses_writes{};
+  bool refuses_removal{};
+  int appended{};
+  int flushed{};
+};
+
+class MemoryStore final : public ActivityStore {
+ public:
+  explicit MemoryStore(Disk& disk) : disk_{disk} {}
+  Result<std::optional<std::vector<std::byte>>> load() override { return disk_.file; }
+  Result<> replace(std::span<const std::byte> file) override {
+    if (disk_.refuses_writes) return fail(ErrorKind::io, "no space");
+    disk_.file = std::vector<std::byte>(file.begin(), file.end());
+    return {};
+  }
+  Result<> append(const ActivityBatch& batch) override {
+    if (disk_.refuses_writes) return fail(ErrorKind::io, "no space");
+    ++disk_.appended;
+    std::ranges::copy(batch.bytes, disk_.file->begin() + static_cast<std::ptrdiff_t>(batch.at));
+    return {};
+  }
+  Result<> remove() override {
+    if (disk_.refuses_removal) return fail(ErrorKind::io, "read-only");
+    disk_.file.reset();
+    return {};
+  }
+
+ private:
+  Disk& disk_;
+};
+
+std::unique_ptr<ActivityLog> log_on(Disk& disk, ImageIdentity image = {big_disk_bytes, 7, 8, 9}) {
+  auto log = std::make_unique<ActivityLog>(
+      "pg", std::make_unique<MemoryStore>(disk),
+      ActivityLog::Images{[image] { return Result<std::vector<ImageIdentity>>{{image}}; },
+                          [&disk] {
+                            ++disk.flushed;
+                            return std::error_code{};
+                          }});
+  REQUIRE(log->open());
+  return log;
+}
+
+std::error_code write_to(ActivityLog& log, std::uint64_t extent) {
+  return ActivityLog::Write{&log, 0, extent * limits::activity_extent_bytes, 512}.error();
+}
+
+}  // namespace
+
+TEST_CASE("an activity log's file says what was written to it, and no more than was whole") {
+  const auto file = file_with_batches();
+  const auto whole = decode_activity(file);
+  REQUIRE(whole);
+  CHECK(whole->pair == some_pair);
+  CHECK(whole->images == record_of({}).images);
+  CHECK(whole->marked == Extents{{0, 1}, {0, 5}, {0, 9}, {0, 64}, {1, 0}});
+  CHECK_FALSE(whole->clean);
+
+  // The last batch may be torn, at any byte of it.
+  for (std::size_t i = 0; i < record_bytes; ++i) {
+    auto torn = file;
+    torn[head_bytes + 4 * record_bytes + i] ^= std::byte{0x40};
+    const auto rest = decode_activity(torn);
+    REQUIRE(rest);
+    CHECK(rest->marked == Extents{{0, 1}, {0, 5}, {0, 64}, {1, 0}});
+  }
+  // Damage in front of it is none that a power loss could do.
+  for (std::size_t i = 0; i < head_bytes + 4 * record_bytes; ++i) {
+    auto damaged = file;
+    damaged[i] ^= std::byte{0x40};
+    REQUIRE_FALSE(decode_activity(damaged));
+  }
+  CHECK_FALSE(decode_activity(std::span{file}.first(head_bytes + record_bytes)));
+  CHECK_FALSE(decode_activity({}));
+}
+
+TEST_CASE("a file with an extent beyond its disk, or a record of another file, is damaged") {
+  CHECK_FALSE(decode_activity(ActivityImage{record_of({{1, 1}})}.bytes));
+  CHECK_FALSE(decode_activity(ActivityImage{record_of({{2, 0}})}.bytes));
+  auto file = file_with_batches();
+  auto other = record_of({{0, 1}, {0, 5}});
+  other.pair.low = 5;
+  const auto stranger = ActivityImage{other}.bytes;
+  std::copy_n(stranger.begin() + head_bytes, record_bytes, file.begin() + head_bytes);
+  CHECK_FALSE(decode_activity(file));
+}
+
+TEST_CASE("extents travel as a bitmap, and come back as runs of chunks") {
+  const Extents marked{{0, 0}, {0, 1}, {0, 9}, {0, 64}, {1, 3}};
+  const auto bitmap = bitmap_of(marked, 0, 0, 100);
+  CHECK(bitmap.size() == 9);
+  Extents back;
+  REQUIRE(add_bitmap(bitmap, 0, 0, big_disk_bytes, back));
+  CHECK(back == Extents{{0, 0}, {0, 1}, {0, 9}, {0, 64}});
+  CHECK_FALSE(add_bitmap(bitmap, 0, 0, big_disk_bytes - 512, back));
+  // In pieces.
+  back.clear();
+  for (std::uint64_t first = 0; first < 65; first += 8)
+    REQUIRE(add_bitmap(bitmap_of(marked, 0, first, 1), 0, first, big_disk_bytes, back));
+  CHECK(back == Extents{{0, 0}, {0, 1}, {0, 9}, {0, 64}});
+
+  const auto chunks = 64 * 64 + 1;
+  CHECK(chunk_runs({{0, 9}, {0, 1}, {1, 3}, {0, 0}, {0, 1}, {0, 64}}, 0, chunks) ==
+        std::vector<ChunkRun>{{0, 128}, {576, 64}, {4096, 1}});
+  CHECK(chunk_runs({}, 0, chunks).empty());
+  CHECK(extents_in(big_disk_bytes) == 65);
+  CHECK(extents_of(0, limits::activity_extent_bytes - 1, 2) == Extents{{0, 0}, {0, 1}});
+  CHECK(extents_of(0, limits::activity_extent_bytes, 0).empty());
+}
+
+TEST_CASE("an extent in use is logged once; it leaves when it is safe on both hosts and cold") {
+  Disk disk;
+  auto log = log_on(disk);
+  CHECK(log->known().pair.none());
+  CHECK_FALSE(write_to(*log, 1));
+  CHECK(disk.appended == 0);  // there is no id that it could make untrue
+
+  auto known = log->begin_session(some_pair);
+  CHECK(known.pair.none());
+  CHECK_FALSE(write_to(*log, 2));
+  log->clean(now());
+  CHECK(log->known().pair.none());
+  log->seal(Epoch{1});
+  CHECK_FALSE(write_to(*log, 3));
+  log->durable(PairId{9, 9}, Epoch{1});  // of another session
+  log->clean(now());
+  CHECK(log->known().pair.none());
+  log->durable(some_pair, Epoch{1});
+  log->clean(now());
+  CHECK(disk.flushed == 1);
+  CHECK(log->known().pair == some_pair);
+  CHECK(log->known().marked == Extents{{0, 3}});
+
+  for (int i = 0; i < 5; ++i) CHECK_FALSE(write_to(*log, 4));
+  CHECK(disk.appended == 1);
+  log->durable(some_pair, Epoch{2});
+  log->clean(now() + limits::activity_cold / 2);
+  CHECK(log->known().marked == Extents{{0, 3}, {0, 4}});
+  log->seal(Epoch{2});
+  CHECK_FALSE(write_to(*log, 5));
+  log->clean(now() + 2 * limits::activity_cold);
+  CHECK(log->known().marked == Extents{{0, 5}});
+  CHECK(decode_activity(*disk.file)->marked == Extents{{0, 5}});
+  CHECK_FALSE(write_to(*log, 4));
+  CHECK(decode_activity(*disk.file)->marked == Extents{{0, 4}, {0, 5}});
+}
+
+TEST_CASE("nothing leaves the log without a backup, nor does what a failed write has left") {
+  Disk disk;
+  auto log = log_on(disk);
+  REQUIRE(log->adopt(some_pair));
+  CHECK_FALSE(write_to(*log, 1));
+  log->clean(now() + 10 * limits::activity_cold);
+  CHECK(log->known().marked == Extents{{0, 1}});
+
+  const PairId next{5, 6};
+  CHECK(log->begin_session(next).marked == Extents{{0, 1}});
+  {
+    ActivityLog::Write write{log.get(), 0, 0, 512};
+    write.failed();
+  }
+  log->seal(Epoch{1});
+  log->seal(Epoch{2});
+  log->durable(next, Epoch{2});
+  log->clean(now());
+  CHECK(log->known().pair == next);
+  CHECK(log->known().marked == Extents{{0, 0}});
+}
+
+TEST_CASE("a log that is full is written anew; one that cannot be written is removed") {
+  Disk disk;
+  auto log = log_on(disk, {1U << 30U, 7, 8, 9});
+  REQUIRE(log->adopt(some_pair));
+  const auto size = disk.file->size();
+  for (std::uint64_t i = 0; i < 255; ++i) {
+    for (int again = 0; again < 2; ++again) CHECK_FALSE(write_to(*log, i));
+  }
+  CHECK(disk.appended == 255);
+  CHECK(disk.file->size() == size);
+  CHECK(decode_activity(*disk.file)->marked.size() == 255);
+  disk.refuses_writes = true;
+  CHECK_FALSE(write_to(*log, 255));  // the guest goes on: the whole image will be compared
+  CHECK_FALSE(disk.file);
+  CHECK(log->known().pair.none());
+  CHECK_THAT(log->known().why_none, Catch::Contains("no space"));
+}
+
+TEST_CASE("where a log that is not true can be neither written nor removed, writes are refused") {
+  Disk disk;
+  auto log = log_on(disk);
+  REQUIRE(log->adopt(some_pair));
+  disk.refuses_writes = true;
+  disk.refuses_removal = true;
+  CHECK(write_to(*log, 1));
+  CHECK(write_to(*log, 1));
+  CHECK_FALSE(log->forget("an operator says so"));
+  disk.refuses_removal = false;
+  CHECK_FALSE(write_to(*log, 1));
+  CHECK_FALSE(disk.file);
+}
+
+TEST_CASE("a session in which the log was lost does not become a pair") {
+  Disk disk;
+  auto log = log_on(disk);
+  REQUIRE(log->adopt(some_pair));
+  static_cast<void>(log->begin_session({5, 6}));
+  disk.refuses_writes = true;
+  CHECK_FALSE(write_to(*log, 1));
+  disk.refuses_writes = false;
+  log->durable({5, 6}, Epoch{1});
+  log->clean(now());
+  CHECK_FALSE(disk.file);
+}
+
+TEST_CASE("a log is kept over a restart, unless the images are not those that it speaks of") {
+  Disk disk;
+  const ImageIdentity image{big_disk_bytes, 7, 8, 9};
+  auto log = log_on(disk, image);
+  REQUIRE(log->adopt(some_pair));
+  CHECK_FALSE(write_to(*log, 3));
+  const bool clean = GENERATE(true, false);
+  if (clean) log->close();
+  log = nullptr;
+
+  const auto what = GENERATE(as<std::string>{}, "same", "written", "size", "inode", "birth");
+  CAPTURE(what, clean);
+  auto now = image;
+  if (what == "written") now.modified_ns = 10;
+  if (what == "size") now.bytes -= 512;
+  if (what == "inode") now.inode = 6;
+  if (what == "birth") now.born_ns = 7;
+  log = log_on(disk, now);
+  // Without a clean end nobody knows when the last write was.
+  const bool kept = what == "same" || (what == "written" && !clean);
+  CHECK(log->known().pair == (kept ? some_pair : PairId{}));
+  CHECK(log->known().marked == (kept ? Extents{{0, 3}} : Extents{}));
+  CHECK(disk.file.has_value() == kept);
+  if (!kept) return;
+  CHECK_FALSE(decode_activity(*disk.file)->clean);
+  CHECK_FALSE(write_to(*log, 3));
+  CHECK_FALSE(write_to(*log, 4));
+  CHECK(decode_activity(*disk.file)->marked == Extents{{0, 3}, {0, 4}});
+}
+
+TEST_CASE("an activity log's file is on the disk, where a directory is made for it") {
+  const DiskDirectory directory;
+  const auto path = directory.path() + "/disks/pg.log";
+  ActivityFile file{path};
+  REQUIRE(file.load());
+  CHECK_FALSE(*file.load());
+  REQUIRE(file.remove());
+  ActivityImage image{record_of({{0, 1}})};
+  REQUIRE(file.replace(image.bytes));
+  REQUIRE(file.append(image.tail.marks(Extents{{0, 2}})));
+  CHECK(decode_activity(**ActivityFile{path}.load())->marked == Extents{{0, 1}, {0, 2}});
+  std::filesystem::resize_file(path, activity_file_bytes_max() + 1);
+  CHECK_FALSE(file.load());
+  REQUIRE(file.remove());
+  CHECK_FALSE(*file.load());
+}
+
+TEST_CASE("images are told apart when another one was put in their place, or was written to") {
+  const DiskDirectory directory;
+  const auto guest = directory.guest(1);
+  const auto path = directory.path() + "/disks/pg.log";
+  const auto reopened = [&] {
+    auto disks = *GuestDisks::open(guest);
+    REQUIRE(disks->log_activity("pg", path));
+    return disks->activity()->known();
+  };
+  {
+    const auto disks = *GuestDisks::open(guest);
+    REQUIRE(disks->log_activity("pg", path));
+    REQUIRE(disks->activity()->adopt(some_pair));
+    REQUIRE_FALSE(disks->disk(0).write(0, random_bytes(1, 512)));
+  }
+  CHECK(reopened().pair == some_pair);
+  const auto known = reopened();
+  CHECK(known.marked == Extents{{0, 0}});
+  const bool written = GENERATE(true, false);
+  if (written) {
+    std::ofstream{directory.image(0), std::ios::in | std::ios::binary} << "by hand";
+  } else {
+    std::filesystem::copy_file(directory.image(0), directory.image(9));
+    std::filesystem::rename(directory.image(9), directory.image(0));
+  }
+  CHECK(reopened().pair.none());
+  CHECK_FALSE(std::filesystem::exists(path));
+}
