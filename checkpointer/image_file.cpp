@@ -45,6 +45,19 @@ Result<std::uint64_t> size_of(int file, const std::string& path) {
   return fail(ErrorKind::invalid, "{} is neither a file nor a block device", path);
 }
 
+/// Counted before, a write would be taken for flushed by a flush that had begun before its bytes
+/// were there.
+class CountAtEnd {
+ public:
+  explicit CountAtEnd(std::atomic<std::uint64_t>& count) : count_{count} {}
+  ~CountAtEnd() { ++count_; }
+  CountAtEnd(const CountAtEnd&) = delete;
+  CountAtEnd& operator=(const CountAtEnd&) = delete;
+
+ private:
+  std::atomic<std::uint64_t>& count_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<ImageFile>> ImageFile::open(const std::string& path) {
@@ -97,7 +110,7 @@ std::error_code ImageFile::read(std::uint64_t offset, std::span<std::byte> out) 
 }
 
 std::error_code ImageFile::write(std::uint64_t offset, std::span<const std::byte> data) {
-  ++written_;
+  const CountAtEnd counted{written_};
   while (!data.empty()) {
     const auto put = ::pwrite(file_.get(), data.data(), data.size(), static_cast<off_t>(offset));
     if (put < 0 && errno == EINTR) continue;
@@ -109,7 +122,7 @@ std::error_code ImageFile::write(std::uint64_t offset, std::span<const std::byte
 }
 
 std::error_code ImageFile::zero(std::uint64_t offset, std::uint64_t bytes, Hole hole) {
-  ++written_;
+  const CountAtEnd counted{written_};
   const int mode = hole == Hole::allowed ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
   if (::fallocate(file_.get(), mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                   static_cast<off_t>(bytes)) == 0) {

@@ -43,7 +43,7 @@ class ImageFile {
   std::string path_;
   UniqueFd file_;
   std::uint64_t bytes_;
-  std::atomic<std::uint64_t> written_{1};  ///< counts writes; those before us as one
+  std::atomic<std::uint64_t> written_{1};  ///< counts writes that ended; those before us as one
   std::mutex flush_mutex_;
   std::uint64_t flushed_{};  ///< of them, those that are safe
   std::error_code broken_;
