@@ -1,12 +1,13 @@
 // Which extents of this host's images may differ from the other host's of their pair: what is to be
 // logged before a write, and what may leave the log. Pure.
 //
-// An extent may go when all of these hold; each of them a test without which the images end
-// different (tests/unit/checkpointer/power_loss_test.cpp):
+// An extent may go when all of these hold:
 //   no write to it is under way
 //   the backup has every write to it on its disk
 //   this host's own image has, too: a page cache is lost with the power
 // and, so that an extent in use is not logged again and again, nothing has touched it for a while.
+// So a working set of any size costs one flush of the log for each extent, and the time since a
+// write bounds what a crash leaves in doubt.
 #pragma once
 
 #include <map>

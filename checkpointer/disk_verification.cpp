@@ -76,7 +76,10 @@ Result<> DiskVerification::differs(std::uint64_t chunk) {
   const auto [offset, bytes] = disk().chunk(chunk);
   ++verdict_.different;
   if (verdict_.different_at.size() < offsets_told) verdict_.different_at.push_back(offset);
-  if (repair_ == Repair::no) return {};
+  if (repair_ == Repair::no) {
+    disk().doubt(chunk);
+    return {};
+  }
   if (const auto error = disk().send_again(chunk))
     return fail_errno(disk().image().path(), error.value());
   ++verdict_.repaired;

@@ -73,6 +73,12 @@ std::error_code GuestDisk::send_again(std::uint64_t index) {
   return {};
 }
 
+void GuestDisk::doubt(std::uint64_t index) {
+  const auto [offset, bytes] = chunk(index);
+  ActivityLog::Write activity{activity_, number_, offset, bytes};
+  activity.failed();
+}
+
 std::string GuestDisk::complaint() const {
   const std::lock_guard lock{complaint_mutex_};
   return complaint_;

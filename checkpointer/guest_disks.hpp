@@ -56,6 +56,8 @@ class GuestDisk final : public BlockDevice {
   [[nodiscard]] std::vector<bool> written(std::span<const std::uint64_t> chunks);
   /// Puts a chunk into the running epoch as it is, as if the guest had just written it.
   [[nodiscard]] std::error_code send_again(std::uint64_t index);
+  /// The backup's is known to differ: the next synchronisation compares it.
+  void doubt(std::uint64_t index);
   /// What the image last refused; empty if nothing, or if the guest's request was repeated since
   /// and succeeded.
   [[nodiscard]] std::string complaint() const;

@@ -1,9 +1,12 @@
+#include <functional>
+
 #include <catch2/catch.hpp>
 
 #include "checkpointer/activity_file.hpp"
 #include "checkpointer/activity_map.hpp"
 #include "config/limits.hpp"
 #include "disk_world.hpp"
+#include "tests/unit/fuzz_seed.hpp"
 
 using namespace understudy;
 using namespace understudy::checkpointer;
@@ -40,6 +43,7 @@ struct Disk {
   bool refuses_writes{};
   bool refuses_removal{};
   int appended{};
+  std::function<void()> on_append{[] {}};
   int flushed{};
 };
 
@@ -55,6 +59,7 @@ class MemoryStore final : public ActivityStore {
   Result<> append(const ActivityBatch& batch) override {
     if (disk_.refuses_writes) return fail(ErrorKind::io, "no space");
     ++disk_.appended;
+    disk_.on_append();
     std::ranges::copy(batch.bytes, disk_.file->begin() + static_cast<std::ptrdiff_t>(batch.at));
     return {};
   }
@@ -122,6 +127,21 @@ TEST_CASE("a file with an extent beyond its disk, or a record of another file, i
   const auto stranger = ActivityImage{other}.bytes;
   std::copy_n(stranger.begin() + head_bytes, record_bytes, file.begin() + head_bytes);
   CHECK_FALSE(decode_activity(file));
+}
+
+TEST_CASE("noise in place of a log's file is damage, or names extents of its disks") {
+  Random random{fuzz_seed()};
+  for (int i = 0; i < 3000; ++i) {
+    auto file = file_with_batches();
+    for (auto changes = pick(random, 4); changes > 0; --changes)
+      file[pick(random, file.size())] = static_cast<std::byte>(random());
+    file.resize(pick(random, 3) == 0 ? pick(random, file.size()) : file.size());
+    const auto record = decode_activity(file);
+    if (!record) continue;
+    CHECK(record->images.size() == 2);
+    for (const auto& one : record->marked)
+      CHECK(one.index < extents_in(record->images.at(one.disk).bytes));
+  }
 }
 
 TEST_CASE("extents travel as a bitmap, and come back as runs of chunks") {
@@ -249,6 +269,45 @@ TEST_CASE("a session in which the log was lost does not become a pair") {
   log->durable({5, 6}, Epoch{1});
   log->clean(now());
   CHECK_FALSE(disk.file);
+}
+
+TEST_CASE("an extent is in the log's file before its first write reaches the image") {
+  const DiskDirectory directory;
+  const auto disks = *GuestDisks::open(directory.guest(1, 8 * limits::activity_extent_bytes));
+  auto& disk = disks->disk(0);
+  Disk log_disk;
+  auto log = log_on(log_disk, {disk.bytes(), 7, 8, 9});
+  disk.log_activity(log.get());
+  REQUIRE_FALSE(disk.write(2 * limits::activity_extent_bytes, random_bytes(1, 512)));
+  const auto before = directory.contents(0);
+  REQUIRE(log->adopt(some_pair));
+  log_disk.on_append = [&] { CHECK(directory.contents(0) == before); };
+  SECTION("data") {
+    REQUIRE_FALSE(disk.write(limits::activity_extent_bytes, random_bytes(2, 512)));
+    CHECK(decode_activity(*log_disk.file)->marked == Extents{{0, 1}});
+    CHECK(directory.contents(0) != before);
+  }
+  SECTION("zeros") {
+    REQUIRE_FALSE(disk.zero(2 * limits::activity_extent_bytes, 512, Hole::allowed));
+    CHECK(decode_activity(*log_disk.file)->marked == Extents{{0, 2}});
+    CHECK(directory.contents(0) != before);
+  }
+  SECTION("a repair, which changes the backup's") {
+    REQUIRE_FALSE(disk.send_again(3 * 64));
+    CHECK(decode_activity(*log_disk.file)->marked == Extents{{0, 3}});
+  }
+  SECTION("what a verification finds, and nobody repairs") {
+    disk.doubt(3 * 64 + 63);
+    CHECK(decode_activity(*log_disk.file)->marked == Extents{{0, 3}});
+  }
+  SECTION("not where it cannot be") {
+    log_disk.refuses_writes = true;
+    log_disk.refuses_removal = true;
+    CHECK(disk.write(0, random_bytes(3, 512)));
+    CHECK(disk.zero(2 * limits::activity_extent_bytes, 512, Hole::allowed));
+    CHECK(directory.contents(0) == before);
+  }
+  CHECK(log_disk.appended == (log_disk.refuses_writes ? 0 : 1));
 }
 
 TEST_CASE("a log is kept over a restart, unless the images are not those that it speaks of") {
