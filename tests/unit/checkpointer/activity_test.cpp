@@ -34,11 +34,11 @@ std::vector<std::byte> file_with_batches() {
   return image.bytes;
 }
 
-constexpr std::size_t head_bytes = 256;
-constexpr std::size_t record_bytes = 32;
+constexpr std::size_t log_head_bytes = 256;
+constexpr std::size_t log_record_bytes = 32;
 
 /// Its store in memory; refuses what it is told to.
-struct Disk {
+struct LogDisk {
   std::optional<std::vector<std::byte>> file;
   bool refuses_writes{};
   bool refuses_removal{};
@@ -47,9 +47,9 @@ struct Disk {
   int flushed{};
 };
 
-class MemoryStore final : public ActivityStore {
+class LogDiskStore final : public ActivityStore {
  public:
-  explicit MemoryStore(Disk& disk) : disk_{disk} {}
+  explicit LogDiskStore(LogDisk& disk) : disk_{disk} {}
   Result<std::optional<std::vector<std::byte>>> load() override { return disk_.file; }
   Result<> replace(std::span<const std::byte> file) override {
     if (disk_.refuses_writes) return fail(ErrorKind::io, "no space");
@@ -70,12 +70,13 @@ class MemoryStore final : public ActivityStore {
   }
 
  private:
-  Disk& disk_;
+  LogDisk& disk_;
 };
 
-std::unique_ptr<ActivityLog> log_on(Disk& disk, ImageIdentity image = {big_disk_bytes, 7, 8, 9}) {
+std::unique_ptr<ActivityLog> log_on(LogDisk& disk,
+                                    ImageIdentity image = {big_disk_bytes, 7, 8, 9}) {
   auto log = std::make_unique<ActivityLog>(
-      "pg", std::make_unique<MemoryStore>(disk),
+      "pg", std::make_unique<LogDiskStore>(disk),
       ActivityLog::Images{[image] { return Result<std::vector<ImageIdentity>>{{image}}; },
                           [&disk] {
                             ++disk.flushed;
@@ -101,20 +102,20 @@ TEST_CASE("an activity log's file says what was written to it, and no more than 
   CHECK_FALSE(whole->clean);
 
   // The last batch may be torn, at any byte of it.
-  for (std::size_t i = 0; i < record_bytes; ++i) {
+  for (std::size_t i = 0; i < log_record_bytes; ++i) {
     auto torn = file;
-    torn[head_bytes + 4 * record_bytes + i] ^= std::byte{0x40};
+    torn[log_head_bytes + 4 * log_record_bytes + i] ^= std::byte{0x40};
     const auto rest = decode_activity(torn);
     REQUIRE(rest);
     CHECK(rest->marked == Extents{{0, 1}, {0, 5}, {0, 64}, {1, 0}});
   }
   // Damage in front of it is none that a power loss could do.
-  for (std::size_t i = 0; i < head_bytes + 4 * record_bytes; ++i) {
+  for (std::size_t i = 0; i < log_head_bytes + 4 * log_record_bytes; ++i) {
     auto damaged = file;
     damaged[i] ^= std::byte{0x40};
     REQUIRE_FALSE(decode_activity(damaged));
   }
-  CHECK_FALSE(decode_activity(std::span{file}.first(head_bytes + record_bytes)));
+  CHECK_FALSE(decode_activity(std::span{file}.first(log_head_bytes + log_record_bytes)));
   CHECK_FALSE(decode_activity({}));
 }
 
@@ -125,7 +126,7 @@ TEST_CASE("a file with an extent beyond its disk, or a record of another file, i
   auto other = record_of({{0, 1}, {0, 5}});
   other.pair.low = 5;
   const auto stranger = ActivityImage{other}.bytes;
-  std::copy_n(stranger.begin() + head_bytes, record_bytes, file.begin() + head_bytes);
+  std::copy_n(stranger.begin() + log_head_bytes, log_record_bytes, file.begin() + log_head_bytes);
   CHECK_FALSE(decode_activity(file));
 }
 
@@ -168,7 +169,7 @@ TEST_CASE("extents travel as a bitmap, and come back as runs of chunks") {
 }
 
 TEST_CASE("an extent in use is logged once; it leaves when it is safe on both hosts and cold") {
-  Disk disk;
+  LogDisk disk;
   auto log = log_on(disk);
   CHECK(log->known().pair.none());
   CHECK_FALSE(write_to(*log, 1));
@@ -205,7 +206,7 @@ TEST_CASE("an extent in use is logged once; it leaves when it is safe on both ho
 }
 
 TEST_CASE("nothing leaves the log without a backup, nor does what a failed write has left") {
-  Disk disk;
+  LogDisk disk;
   auto log = log_on(disk);
   REQUIRE(log->adopt(some_pair));
   CHECK_FALSE(write_to(*log, 1));
@@ -227,7 +228,7 @@ TEST_CASE("nothing leaves the log without a backup, nor does what a failed write
 }
 
 TEST_CASE("a log that is full is written anew; one that cannot be written is removed") {
-  Disk disk;
+  LogDisk disk;
   auto log = log_on(disk, {1U << 30U, 7, 8, 9});
   REQUIRE(log->adopt(some_pair));
   const auto size = disk.file->size();
@@ -245,7 +246,7 @@ TEST_CASE("a log that is full is written anew; one that cannot be written is rem
 }
 
 TEST_CASE("where a log that is not true can be neither written nor removed, writes are refused") {
-  Disk disk;
+  LogDisk disk;
   auto log = log_on(disk);
   REQUIRE(log->adopt(some_pair));
   disk.refuses_writes = true;
@@ -259,7 +260,7 @@ TEST_CASE("where a log that is not true can be neither written nor removed, writ
 }
 
 TEST_CASE("a session in which the log was lost does not become a pair") {
-  Disk disk;
+  LogDisk disk;
   auto log = log_on(disk);
   REQUIRE(log->adopt(some_pair));
   static_cast<void>(log->begin_session({5, 6}));
@@ -275,7 +276,7 @@ TEST_CASE("an extent is in the log's file before its first write reaches the ima
   const DiskDirectory directory;
   const auto disks = *GuestDisks::open(directory.guest(1, 8 * limits::activity_extent_bytes));
   auto& disk = disks->disk(0);
-  Disk log_disk;
+  LogDisk log_disk;
   auto log = log_on(log_disk, {disk.bytes(), 7, 8, 9});
   disk.log_activity(log.get());
   REQUIRE_FALSE(disk.write(2 * limits::activity_extent_bytes, random_bytes(1, 512)));
@@ -311,7 +312,7 @@ TEST_CASE("an extent is in the log's file before its first write reaches the ima
 }
 
 TEST_CASE("a log is kept over a restart, unless the images are not those that it speaks of") {
-  Disk disk;
+  LogDisk disk;
   const ImageIdentity image{big_disk_bytes, 7, 8, 9};
   auto log = log_on(disk, image);
   REQUIRE(log->adopt(some_pair));

@@ -9,7 +9,7 @@ using power::Mutant;
 
 namespace {
 
-constexpr std::size_t ticks = 400;
+constexpr std::size_t power_loss_ticks = 400;
 
 /// Each loss of an id is told, which is too much here.
 class OnlyErrors {
@@ -23,7 +23,7 @@ class OnlyErrors {
 /// The first seed after which two images differ; none.
 std::optional<std::uint64_t> failing_seed(Mutant mutant, std::uint64_t seeds) {
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-    if (!power::World{seed, mutant}.run(ticks)) return seed;
+    if (!power::World{seed, mutant}.run(power_loss_ticks)) return seed;
   }
   return std::nullopt;
 }
@@ -38,7 +38,7 @@ TEST_CASE("what two activity logs leave out is equal, whichever host loses its p
   for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
     CAPTURE(seed);
     power::World world{seed, Mutant::none};
-    REQUIRE(world.run(ticks));
+    REQUIRE(world.run(power_loss_ticks));
     compared += world.compared();
     by_map += world.by_map();
     synchronisations += world.synchronisations();
