@@ -34,8 +34,9 @@ class DiskDirectory {
     return guest;
   }
   [[nodiscard]] std::string contents(int number) const {
-    std::ifstream file{image(number), std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
+    std::string bytes(std::filesystem::file_size(image(number)), '\0');
+    std::ifstream{image(number), std::ios::binary}.read(bytes.data(), std::ssize(bytes));
+    return bytes;
   }
 
  private:

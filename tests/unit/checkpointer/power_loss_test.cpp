@@ -10,6 +10,11 @@ using power::Mutant;
 namespace {
 
 constexpr std::size_t power_loss_ticks = 400;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr std::uint64_t power_loss_seeds = 200;  // they make each ten times as long
+#else
+constexpr std::uint64_t power_loss_seeds = 2000;
+#endif
 
 /// Each loss of an id is told, which is too much here.
 class OnlyErrors {
@@ -35,7 +40,7 @@ TEST_CASE("what two activity logs leave out is equal, whichever host loses its p
   std::uint64_t compared = 0;
   std::uint64_t by_map = 0;
   std::uint64_t synchronisations = 0;
-  for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
+  for (std::uint64_t seed = 1; seed <= power_loss_seeds; ++seed) {
     CAPTURE(seed);
     power::World world{seed, Mutant::none};
     REQUIRE(world.run(power_loss_ticks));
