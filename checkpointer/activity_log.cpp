@@ -109,8 +109,9 @@ std::error_code ActivityLog::begin(std::span<const Extent> extents) {
   {
     const std::lock_guard lock{state_};
     machine_.begin(extents);
-    if (pair_.none() && !stuck_) limit_memory();
-    if ((pair_.none() && !stuck_) || machine_.logged(extents)) return {};
+    const bool has_file = !pair_.none() || becoming_ || stuck_;
+    if (!has_file) limit_memory();
+    if (!has_file || machine_.logged(extents)) return {};
   }
   const std::lock_guard io{io_};
   const auto written = log(extents);
@@ -202,10 +203,12 @@ void ActivityLog::clean(TimePoint now) {
     if (next_ != next) return;  // another session has begun
     machine_.remove(machine_.removable(safe));
     left = machine_.marked();
+    becoming_ = true;
   }
   auto written = replace(next, left);
   if (!written) written = lose(written.error().message);
   const std::lock_guard lock{state_};
+  becoming_ = false;
   if (pair_ == next) machine_.now_logged(left);
 }
 

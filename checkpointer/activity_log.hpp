@@ -128,8 +128,9 @@ class ActivityLog {
 
   mutable std::mutex state_;
   ActivityMachine machine_;
-  PairId pair_;   ///< the file's; changed with io_ held, too
-  bool stuck_{};  ///< there may be a file that is not true, and cannot be removed
+  PairId pair_;      ///< the file's; changed with io_ held, too
+  bool becoming_{};  ///< an id is being written: who writes now must be logged under it
+  bool stuck_{};     ///< there may be a file that is not true, and cannot be removed
   std::string why_none_;
   TimePoint cleaned_;
   PairId next_;  ///< of the session; none: there is none, or it cannot come to an end

@@ -1,4 +1,6 @@
+#include <atomic>
 #include <functional>
+#include <thread>
 
 #include <catch2/catch.hpp>
 
@@ -44,6 +46,7 @@ struct LogDisk {
   bool refuses_removal{};
   int appended{};
   std::function<void()> on_append{[] {}};
+  std::function<void()> on_replace{[] {}};
   int flushed{};
 };
 
@@ -53,6 +56,7 @@ class LogDiskStore final : public ActivityStore {
   Result<std::optional<std::vector<std::byte>>> load() override { return disk_.file; }
   Result<> replace(std::span<const std::byte> file) override {
     if (disk_.refuses_writes) return fail(ErrorKind::io, "no space");
+    disk_.on_replace();
     disk_.file = std::vector<std::byte>(file.begin(), file.end());
     return {};
   }
@@ -203,6 +207,28 @@ TEST_CASE("an extent in use is logged once; it leaves when it is safe on both ho
   CHECK(decode_activity(*disk.file)->marked == Extents{{0, 5}});
   CHECK_FALSE(write_to(*log, 4));
   CHECK(decode_activity(*disk.file)->marked == Extents{{0, 4}, {0, 5}});
+}
+
+TEST_CASE("a write that comes while a log gets its id waits until it is logged there") {
+  LogDisk disk;
+  auto log = log_on(disk);
+  const bool first = GENERATE(true, false);
+  if (!first) REQUIRE(log->adopt({5, 6}));
+  static_cast<void>(log->begin_session(some_pair));
+  log->seal(Epoch{1});
+  log->durable(some_pair, Epoch{1});
+  std::atomic<bool> wrote{};
+  std::thread writer;
+  disk.on_replace = [&] {
+    writer = std::thread{[&] { wrote = !write_to(*log, 9); }};
+    std::this_thread::sleep_for(milliseconds{50});  // time to do it wrong
+    CHECK_FALSE(wrote);
+  };
+  log->clean(now());
+  writer.join();
+  CHECK(wrote);
+  CHECK(decode_activity(*disk.file)->pair == some_pair);
+  CHECK(decode_activity(*disk.file)->marked == Extents{{0, 9}});
 }
 
 TEST_CASE("nothing leaves the log without a backup, nor does what a failed write has left") {
