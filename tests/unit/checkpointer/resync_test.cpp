@@ -41,7 +41,7 @@ struct Remembered : DiskPair {
 /// A session with those disks; how many questions about them it took until the first epoch.
 int questions_until_epochs(World& world) {
   REQUIRE(world.protect());
-  return world.backup.replica().asked();
+  return world.backup.replica().asked_of_disks();
 }
 
 /// Until what the backup has is on its disk, and both hosts remember the same.

@@ -42,6 +42,7 @@ class WatchedReplica final : public replication::ReplicaEvents {
   replication::Reply on_request(const replication::Request& request,
                                 const replication::KeepGoing& keep_going) override {
     ++asked_;
+    if (request.has_disk_map() || request.has_disk_digest()) ++asked_of_disks_;
     wait_while_blocked();
     return replica_->on_request(request, keep_going);
   }
@@ -57,6 +58,7 @@ class WatchedReplica final : public replication::ReplicaEvents {
     changed_.notify_all();
   }
   [[nodiscard]] int asked() const { return asked_; }
+  [[nodiscard]] int asked_of_disks() const { return asked_of_disks_; }
   [[nodiscard]] Epoch whole() const {
     const std::lock_guard lock{mutex_};
     return whole_;
@@ -73,6 +75,7 @@ class WatchedReplica final : public replication::ReplicaEvents {
   std::condition_variable changed_;
   bool blocked_{};
   std::atomic<int> asked_{};
+  std::atomic<int> asked_of_disks_{};
   Epoch whole_;
 };
 
