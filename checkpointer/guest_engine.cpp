@@ -24,10 +24,10 @@ void answer(const GuestEngine::Done& done, Result<> result) {
 
 /// Of a file in memory.
 std::uint64_t allocated_bytes(const UniqueFd& file) {
-  constexpr std::uint64_t sector_bytes = 512;
+  constexpr std::uint64_t allocation_unit = 512;
   struct stat about {};
   if (!file || ::fstat(file.get(), &about) != 0) return 0;
-  return static_cast<std::uint64_t>(about.st_blocks) * sector_bytes;
+  return static_cast<std::uint64_t>(about.st_blocks) * allocation_unit;
 }
 
 }  // namespace
