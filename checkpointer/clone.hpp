@@ -52,6 +52,8 @@ class Clone {
   [[nodiscard]] Result<> run();
   /// An error: the clone, or what it reads from, is no more. Never waits.
   [[nodiscard]] Result<> check();
+  /// Name and version of what runs it.
+  [[nodiscard]] const std::string& hypervisor() const { return machine_->fingerprint().hypervisor; }
   /// A gdbstub, at a port of the calling thread's network or a socket's path; gdb stops the guest.
   [[nodiscard]] Result<> serve_gdb(const std::string& where);
 

@@ -66,7 +66,9 @@ std::string facts(const control::DrillReport& report) {
          row("Epoch", fmt::format("{}", report.epoch())) +
          row("The real guest before", impact_text(report.before())) +
          row("The real guest meanwhile, at worst", impact_text(report.worst())) +
-         row("Versions", fmt::format("understudyd {}, {}", report.version(), report.hypervisor())) +
+         row("Versions",
+             fmt::format("understudyd {}{}{}", report.version(),
+                         report.hypervisor().empty() ? "" : ", ", report.hypervisor())) +
          row("Configuration (XXH3-128)", report.configuration_hash());
 }
 

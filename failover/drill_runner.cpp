@@ -81,6 +81,7 @@ Result<> DrillRunner::perform() {
   {
     const Step step{*this, "start a second machine"};
     UNDERSTUDY_TRY(clone_, checkpointer::Clone::prepare(order_.source, order_.directory));
+    order_.report.set_hypervisor(clone_->hypervisor());
   }
   {
     const Step step{*this, "freeze the newest epoch"};

@@ -111,6 +111,7 @@ class DrillCase(LabCase):
             verdict = ledger.stop()
             clone_watch.send_on_purpose(self.hosts, "b")
         self.assertTrue(report["passed"], report)
+        self.assertTrue(report["hypervisor"].startswith("QEMU "), report)
         self.assert_ledger_of_epoch(report, before, after)
         self.assert_evidence(report)
         self.assert_ledger_good(ledger, verdict)
