@@ -1,5 +1,6 @@
-// Whatever a primary sends as input records: refused, or read inside. As page records: refused, or applied inside the image and nowhere else;
-// and what was not named by a record stays as it was. Undo records lead back, whatever it was.
+// Whatever a primary sends as input records: refused, or read inside. As page records: refused, or
+// applied inside the image and nowhere else; and what was not named by a record stays as it was.
+// Undo records lead back, whatever it was.
 #include <algorithm>
 #include <cstdint>
 #include <span>
