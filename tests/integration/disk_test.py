@@ -172,9 +172,7 @@ class DiskTest(LabCase):
             ledger.wait_acks(50, 20)
             self.hosts.kill("a")  # the backup first: it must not get to take over
             self.hosts.kill("b")
-        for host in "ab":
-            self.hosts.lab.start(host, wait=False)
-        self.hosts.lab.wait_members(self.hosts.lab.hosts)
+        self.hosts.lab.start_together("ab")
         for host in "ab":
             self.hosts.wait_state(host, "STOPPED", 20)
         refused = self.hosts.understudy("a", "start", "pg")

@@ -5,7 +5,7 @@ import unittest
 
 from lab_case import LabCase
 
-from labkit import output_commit, pcap, story
+from labkit import story
 
 PROMOTION_SECONDS = 20
 FROZEN_SECONDS = 10
@@ -17,14 +17,6 @@ class HealingTest(LabCase):
     def wait_taken_over(self, host: str, since_ns: int, ledger: story.LedgerProcess):
         promoted = self.hosts.wait_promotion(host, since_ns, PROMOTION_SECONDS)
         ledger.wait_ack_after(promoted["last_failover"]["running_unix_us"] * 1000, 15)
-
-    def assert_wire_good(self, capture):
-        packets = list(pcap.read(capture))
-        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
-                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
-                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
-            self.assertTrue(finding.good, finding.violations)
-
 
     def test_1_a_frozen_host_is_deposed_and_serves_again(self):
         """A host that stood still finds itself deposed before a packet leaves it, and becomes the backup."""

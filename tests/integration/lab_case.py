@@ -12,7 +12,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 
-from labkit import story  # noqa: E402
+from labkit import output_commit, pcap, story  # noqa: E402
 from labkit.hosts import GUEST, Hosts  # noqa: E402
 from labkit.lab import default_binaries  # noqa: E402
 from labkit.shell import interruption  # noqa: E402
@@ -107,6 +107,14 @@ class LabCase(unittest.TestCase):
         self.assertTrue(verdict.same_backend, "another connection or server process")
         table = ledger.check()
         self.assertTrue(table.good, f"{table}")
+
+    def assert_wire_good(self, capture: Path, since_ns: int | None = None):
+        """Nothing that the guest's network was shown was taken back, and no connection was reset."""
+        packets = list(pcap.read(capture))
+        for finding in (output_commit.check_beacons(output_commit.beacons(packets), since_ns),
+                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
+                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
+            self.assertTrue(finding.good, finding.violations)
 
     def qemu_runs(self, host: str) -> bool:
         """Whether any QEMU lives on the host."""

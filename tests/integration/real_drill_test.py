@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab_case import REPOSITORY, LabCase
 
-from labkit import output_commit, pcap, story
+from labkit import story
 from labkit.hosts import GUEST
 from labkit.story import wait_for
 
@@ -91,11 +91,7 @@ class RealDrillTest(LabCase):
         self.assertEqual([probe["name"] for probe in report["probe"]],
                          [f"tcp 5432, {when}" for when in ("before", "on b", "on a")])
         self.assert_ledger_good(ledger, verdict)
-        packets = list(pcap.read(capture))
-        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
-                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
-                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
-            self.assertTrue(finding.good, finding.violations)
+        self.assert_wire_good(capture)
 
     def test_3_a_guest_that_does_not_answer_is_not_moved(self):
         plan = self.directory / "real.plan"

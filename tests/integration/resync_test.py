@@ -82,9 +82,7 @@ class ResyncTest(LabCase):
             ledger.wait_acks(50, 20)
             self.hosts.kill("a")  # the backup first: it must not get to take over
             self.hosts.kill("b")
-        for host in "ab":
-            self.hosts.lab.start(host, wait=False)
-        self.hosts.lab.wait_members(self.hosts.lab.hosts)
+        self.hosts.lab.start_together("ab")
         self.hosts.wait_state("b", "STOPPED", 20)
         before = len(self.synchronisations("b"))
         self.hosts.start_guest("b")

@@ -13,7 +13,7 @@ import unittest
 
 from lab_case import LabCase
 
-from labkit import output_commit, pcap, story
+from labkit import story
 from labkit.hosts import GUEST
 from labkit.ledger import longest_gap
 
@@ -68,13 +68,6 @@ class SwitchoverTest(LabCase):
     def wait_protected_again(self, active: str, backup: str):
         seen = self.hosts.wait_state(active, "PROTECTED", PROTECTED_SECONDS)
         self.assertEqual((seen["active_host"], seen["backup_host"]), (active, backup))
-
-    def assert_wire_good(self, capture):
-        packets = list(pcap.read(capture))
-        for finding in (output_commit.check_beacons(output_commit.beacons(packets)),
-                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
-                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
-            self.assertTrue(finding.good, finding.violations)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import unittest
 
 from lab_case import LabCase, wait_for
 
-from labkit import output_commit, pcap, power_switch, story
+from labkit import power_switch, story
 
 PROMOTION_SECONDS = 20
 A_SWITCH_THAT_FAILS = 6  # seconds in which a wrong promotion would have happened
@@ -34,13 +34,6 @@ class TwoHostsCase(LabCase):
         ledger.wait_ack_after(promoted["last_failover"]["running_unix_us"] * 1000, 15)
         verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
-
-    def assert_wire_good(self, capture, since_ns: int):
-        packets = list(pcap.read(capture))
-        for finding in (output_commit.check_beacons(output_commit.beacons(packets), since_ns),
-                        output_commit.check_streams(packets, story.GUEST_ADDRESS),
-                        output_commit.check_no_reset(packets, story.GUEST_ADDRESS)):
-            self.assertTrue(finding.good, finding.violations)
 
 
 class FencingTest(TwoHostsCase):

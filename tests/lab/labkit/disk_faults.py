@@ -83,9 +83,7 @@ class DiskFaults:
 
     def boot_again(self) -> list[str]:
         """The host that ran the guest last boots it, and the other refuses: it has no newer images."""
-        for host in (self.active, self.backup):
-            self.hosts.lab.start(host, wait=False)
-        self.hosts.lab.wait_members(self.hosts.lab.hosts)
+        self.hosts.lab.start_together((self.active, self.backup))
         for host in (self.active, self.backup):
             self.hosts.wait_state(host, "STOPPED", STOPPED_SECONDS)
         other = self.hosts.understudy(self.backup, "start", "pg")

@@ -195,6 +195,12 @@ class Lab:
         if self.plan.daemon:
             self.host(name).start_daemon()
 
+    def start_together(self, names) -> None:
+        """Dead hosts come back at once, as when the power returns: none waits for another."""
+        for name in names:
+            self.start(name, wait=False)
+        self.wait_members([name for name in self.hosts if self.host(name).running()])
+
     def _start(self, name: str) -> None:
         host = self.host(name)
         self.network.cables(name, "up")
