@@ -1,298 +1,23 @@
 #include "config/settings.hpp"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <charconv>
 #include <fstream>
 #include <set>
 #include <string_view>
 #include <utility>
 
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
-#include <xxhash.h>
 
 #include "config/dpdk_spec.hpp"
+#include "config/examined.hpp"
+#include "config/guest_settings.hpp"
 #include "config/limits.hpp"
-#include "config/schedule.hpp"
+#include "config/names.hpp"
 
 namespace understudy {
 namespace {
 
 using google::protobuf::TextFormat;
-
-constexpr std::size_t errors_shown = 20;
-
-/// Collects complaints with the line on which the field stands.
-class Complaints : public google::protobuf::io::ErrorCollector {
- public:
-  explicit Complaints(std::string_view origin) : origin_{origin} {}
-
-  void AddError(int line, google::protobuf::io::ColumnNumber column,
-                const std::string& text) override {
-    add(fmt::format("{}:{}:{}: {}", origin_, line + 1, column + 1, text));
-  }
-
-  void at(int line, const google::protobuf::FieldDescriptor& field, const std::string& text) {
-    constexpr std::string_view prefix = "understudy.config.";
-    const auto place = line < 0 ? std::string{origin_} : fmt::format("{}:{}", origin_, line + 1);
-    add(fmt::format("{}: {}: {}", place, field.full_name().substr(prefix.size()), text));
-  }
-
-  [[nodiscard]] Result<> result() const {
-    if (text_.empty()) return {};
-    return fail(ErrorKind::invalid, "{}", text_);
-  }
-
- private:
-  void add(const std::string& line) {
-    if (++count_ > errors_shown) return;
-    if (!text_.empty()) text_ += '\n';
-    text_ += line;
-  }
-
-  std::string_view origin_;
-  std::string text_;
-  std::size_t count_{0};
-};
-
-/// One message under examination: the value, its place in the file, and where to complain.
-template <class T>
-struct Examined {
-  T& value;
-  const TextFormat::ParseInfoTree* place;  ///< of its fields; null where the message is not given
-  int line;                                ///< of the message, from 0; -1 for the file as a whole
-  Complaints& complaints;
-
-  /// A field that is not given is placed where its message begins.
-  void complain(const char* name, const std::string& text, int index = -1) const {
-    const auto& field = *descriptor(name);
-    complaints.at(line_of(field, index), field, text);
-  }
-  void number(const char* field, std::uint64_t given, std::uint64_t low, std::uint64_t high) const {
-    if (given < low || given > high) {
-      complain(field, fmt::format("{} is out of range; give {} to {}", given, low, high));
-    }
-  }
-  void name(const char* field, const std::string& given) const {
-    if (!valid_name(given)) {
-      complain(field, fmt::format("'{}' is not a name; use 1 to {} letters, digits, '-', '_', '.'",
-                                  given, limits::name_length));
-    }
-  }
-  void absolute_path(const char* field, const std::string& given) const {
-    if (!given.empty() && given.front() != '/') {
-      complain(field, fmt::format("'{}' is relative; give the whole path, from /", given));
-    }
-  }
-  template <class U>
-  [[nodiscard]] Examined<U> nested(U& inner, const char* name, int index = -1) const {
-    const auto* field = descriptor(name);
-    return {inner, place == nullptr ? nullptr : place->GetTreeForNested(field, index),
-            line_of(*field, index), complaints};
-  }
-
- private:
-  [[nodiscard]] const google::protobuf::FieldDescriptor* descriptor(const char* name) const {
-    return value.GetDescriptor()->FindFieldByName(name);
-  }
-  [[nodiscard]] int line_of(const google::protobuf::FieldDescriptor& field, int index) const {
-    const int own = place == nullptr ? -1 : place->GetLocation(&field, index).line;
-    return own < 0 ? line : own;
-  }
-};
-
-bool valid_mac(const std::string& mac) {
-  if (mac.size() != 17) return false;
-  for (std::size_t i = 0; i < mac.size(); ++i) {
-    const bool hex = std::isxdigit(static_cast<unsigned char>(mac[i])) != 0;
-    if (i % 3 == 2 ? mac[i] != ':' : !hex) return false;
-  }
-  return (std::stoi(mac.substr(0, 2), nullptr, 16) & 1) == 0;  // the group bit: not a station
-}
-
-void examine_nic_device(const Examined<config::Nic>& nic) {
-  if (const auto device = dpdk::parse_device(nic.value.device()); !device) {
-    nic.complain("device", device.error().message);
-  }
-  if (nic.value.uplink() != config::DPDK) {
-    nic.complain("device", "a device of its own needs uplink: DPDK");
-  }
-  if (!nic.value.bridge().empty()) {
-    nic.complain("bridge", "a device of its own is not on a bridge; give one of the two");
-  }
-}
-
-void examine_nic(const Examined<config::Nic>& nic, const std::string& guest, std::size_t number) {
-  auto& value = nic.value;
-  if (value.model().empty()) value.set_model("virtio-net-pci");
-  if (!valid_name(value.model())) {
-    nic.complain("model", fmt::format("'{}' is not a QEMU device; try virtio-net-pci, e1000 or "
-                                      "rtl8139",
-                                      value.model()));
-  }
-  if (value.mac().empty()) value.set_mac(derived_mac(guest, number));
-  if (!valid_mac(value.mac())) {
-    nic.complain("mac", fmt::format("'{}' is not a station's address; write it like {}",
-                                    value.mac(), derived_mac(guest, number)));
-  }
-  if (value.backend() == config::VHOST_USER && !value.model().starts_with("virtio-net-pci")) {
-    nic.complain("backend", fmt::format("VHOST_USER is for virtio-net-pci, not for {}; change the "
-                                        "model, or leave the backend out",
-                                        value.model()));
-  }
-  if (!value.device().empty()) return examine_nic_device(nic);
-  if (value.bridge().empty() || value.bridge().size() >= limits::interface_name_bytes) {
-    nic.complain("bridge", "name the host's bridge that carries this network (at most 15 letters)");
-  }
-}
-
-void examine_disk(const Examined<config::Disk>& disk) {
-  static constexpr std::array<std::string_view, 3> models{"virtio-blk-pci", "ide-hd", "scsi-hd"};
-  auto& value = disk.value;
-  if (value.path().empty()) disk.complain("path", "name the raw image or block device");
-  disk.absolute_path("path", value.path());
-  if (value.model().empty()) value.set_model(std::string{models[0]});
-  if (std::find(models.begin(), models.end(), value.model()) == models.end()) {
-    disk.complain("model",
-                  fmt::format("'{}' is none of {}", value.model(), fmt::join(models, ", ")));
-  }
-}
-
-void examine_disks(const Examined<config::Guest>& guest) {
-  auto& value = guest.value;
-  if (static_cast<std::size_t>(value.disk_size()) > limits::disks_per_guest) {
-    guest.complain("disk", fmt::format("more than {} disks", limits::disks_per_guest), 0);
-  }
-  for (int i = 0; i < value.disk_size(); ++i) {
-    examine_disk(guest.nested(*value.mutable_disk(i), "disk", i));
-  }
-}
-
-void examine_protection(const Examined<config::Protection>& protection) {
-  auto& value = protection.value;
-  if (value.interval_ms() == 0) value.set_interval_ms(25);
-  if (value.min_interval_ms() == 0) value.set_min_interval_ms(std::min(5U, value.interval_ms()));
-  if (value.epochs_in_flight() == 0) value.set_epochs_in_flight(3);
-  if (value.hold_limit_kib() == 0) value.set_hold_limit_kib(8192);
-  if (!value.has_automatic()) value.set_automatic(true);
-  protection.number("interval_ms", value.interval_ms(), limits::interval_ms_min,
-                    limits::interval_ms_max);
-  protection.number("min_interval_ms", value.min_interval_ms(), 1, value.interval_ms());
-  protection.number("epochs_in_flight", value.epochs_in_flight(), limits::epochs_in_flight_min,
-                    limits::epochs_in_flight_max);
-  protection.number("hold_limit_kib", value.hold_limit_kib(), 128, 1U << 20U);
-  protection.number("sync_rate_mib", value.sync_rate_mib(), 0, 1U << 20U);
-}
-
-void examine_port(const Examined<config::Probe>& probe, std::uint32_t port) {
-  if (port == 0 || port > 65'535) {
-    const auto* what = probe.value.GetDescriptor()->FindOneofByName("what");
-    const auto& kind = *probe.value.GetReflection()->GetOneofFieldDescriptor(probe.value, what);
-    probe.complain(kind.name().c_str(), "give a port, 1 to 65535");
-  }
-}
-
-void examine_what(const Examined<config::Probe>& probe) {
-  auto& value = probe.value;
-  switch (value.what_case()) {
-    case config::Probe::kPing: return;
-    case config::Probe::kTcp: return examine_port(probe, value.tcp().port());
-    case config::Probe::kHttp: {
-      auto& http = *value.mutable_http();
-      if (http.port() == 0) http.set_port(80);
-      if (http.path().empty()) http.set_path("/");
-      if (http.status() == 0) http.set_status(200);
-      return examine_port(probe, http.port());
-    }
-    case config::Probe::kSql: {
-      auto& sql = *value.mutable_sql();
-      if (sql.port() == 0) sql.set_port(5432);
-      if (sql.user().empty()) sql.set_user("postgres");
-      if (sql.database().empty()) sql.set_database(sql.user());
-      if (sql.query().empty()) sql.set_query("select 1");
-      if (sql.psql().empty()) sql.set_psql("psql");
-      return examine_port(probe, sql.port());
-    }
-    case config::Probe::kScript:
-      if (value.script().command().empty()) probe.complain("script", "give its command");
-      return;
-    case config::Probe::WHAT_NOT_SET:
-      probe.complain("name", "say what to do: ping, tcp, http, sql or script");
-  }
-}
-
-void examine_drill(const Examined<config::Drill>& drill) {
-  auto& value = drill.value;
-  if (value.max_commit_ms() == 0) value.set_max_commit_ms(100);
-  drill.number("max_commit_ms", value.max_commit_ms(), 1, limits::drill_commit_ms_max);
-  if (!value.schedule().empty()) {
-    if (auto schedule = Schedule::parse(value.schedule()); !schedule)
-      drill.complain("schedule", schedule.error().message);
-  }
-  for (const auto port : value.tcp_port()) value.add_probe()->mutable_tcp()->set_port(port);
-  value.clear_tcp_port();
-  if (static_cast<std::size_t>(value.probe_size()) > limits::drill_probes)
-    drill.complain("probe", fmt::format("more than {} probes", limits::drill_probes), 0);
-  if (value.probe().empty()) value.add_probe()->mutable_ping();
-  for (int i = 0; i < value.probe_size(); ++i) {
-    const auto probe = drill.nested(*value.mutable_probe(i), "probe", i);
-    if (probe.value.timeout_s() == 0) probe.value.set_timeout_s(30);
-    probe.number("timeout_s", probe.value.timeout_s(), 1, limits::probe_timeout_s_max);
-    examine_what(probe);
-  }
-}
-
-void examine_history(const Examined<config::History>& history) {
-  auto& value = history.value;
-  if (value.depth_s() == 0) value.set_depth_s(86'400);
-  if (value.max_mib() == 0) value.set_max_mib(1024);
-  history.number("depth_s", value.depth_s(), 1, limits::history_depth_s_max);
-  history.number("max_mib", value.max_mib(), 16, limits::history_mib_max);
-  history.absolute_path("directory", value.directory());
-}
-
-void examine_guest(const Examined<config::Guest>& guest) {
-  auto& value = guest.value;
-  guest.name("name", value.name());
-  if (value.vcpus() == 0) value.set_vcpus(1);
-  if (value.machine().empty()) value.set_machine("pc");
-  if (value.cpu().empty()) value.set_cpu("max");
-  guest.number("memory_mib", value.memory_mib(), limits::memory_mib_min, limits::memory_mib_max);
-  guest.number("vcpus", value.vcpus(), 1, limits::vcpus_max);
-  for (const auto& [field, text] :
-       {std::pair{"machine", &value.machine()}, {"cpu", &value.cpu()}}) {
-    if (text->find_first_of(", \t\n") != std::string::npos) {
-      guest.complain(field, fmt::format("'{}' must be a single name, without options", *text));
-    }
-  }
-  guest.absolute_path("console_log", value.console_log());
-  if (!(value.availability_objective() >= 0 && value.availability_objective() < 100)) {
-    guest.complain("availability_objective", "give a percentage below 100, like 99.95");
-  }
-
-  if (value.boot().kernel().empty() && value.disk().empty()) {
-    guest.complain("boot", "give boot { kernel: \"/path/vmlinuz\" }, or a disk to boot from");
-  }
-  const auto boot = guest.nested(*value.mutable_boot(), "boot");
-  boot.absolute_path("kernel", boot.value.kernel());
-  boot.absolute_path("initrd", boot.value.initrd());
-
-  if (static_cast<std::size_t>(value.nic_size()) > limits::nics_per_guest) {
-    guest.complain("nic", fmt::format("more than {} network cards", limits::nics_per_guest), 0);
-  }
-  for (int i = 0; i < value.nic_size(); ++i) {
-    examine_nic(guest.nested(*value.mutable_nic(i), "nic", i), value.name(),
-                static_cast<std::size_t>(i));
-  }
-  examine_disks(guest);
-  examine_protection(guest.nested(*value.mutable_protection(), "protection"));
-  if (value.has_drill()) examine_drill(guest.nested(*value.mutable_drill(), "drill"));
-  if (value.has_history()) examine_history(guest.nested(*value.mutable_history(), "history"));
-}
 
 void examine_dpdk(const Examined<config::Dpdk>& dpdk) {
   auto& value = dpdk.value;
@@ -354,6 +79,8 @@ void examine_hook(const Examined<config::Hook>& hook) {
   } else if (value.has_webhook()) {
     if (auto url = parse_url(value.webhook().url()); !url)
       hook.complain("webhook", url.error().message);
+    hook.nested(*value.mutable_webhook(), "webhook")
+        .absolute_path("ca_file", value.webhook().ca_file());
   } else {
     hook.complain("exec", "say what to do: exec { command } or webhook { url }");
   }
@@ -578,63 +305,6 @@ const config::Host* Settings::find_host(NodeId id) const {
 
 const config::Guest* Settings::find_guest(std::string_view name) const {
   return find_in(config_.guest(), [&](const auto& guest) { return guest.name() == name; });
-}
-
-Result<Endpoint> parse_endpoint(std::string_view text) {
-  const auto colon = text.rfind(':');
-  const auto digits = colon == std::string_view::npos ? "" : text.substr(colon + 1);
-  std::uint16_t port{};
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  Endpoint endpoint{std::string{text.substr(0, colon)}, port};
-  in_addr parsed{};
-  if (error != std::errc{} || end != digits.data() + digits.size() || port == 0 ||
-      ::inet_pton(AF_INET, endpoint.address.c_str(), &parsed) != 1) {
-    return fail(ErrorKind::invalid, "'{}' is not IPv4:PORT; write it like 10.0.0.1:7400", text);
-  }
-  return endpoint;
-}
-
-Result<Url> parse_url(std::string_view text) {
-  const auto refuse = [&] {
-    return fail(ErrorKind::invalid, "'{}' is not http://HOST[:PORT]/PATH, nor https", text);
-  };
-  const bool printable =
-      std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-  if (text.size() > limits::url_bytes || !printable) return refuse();
-  Url url;
-  url.tls = text.starts_with("https://");
-  if (!url.tls && !text.starts_with("http://")) return refuse();
-  auto rest = text.substr(url.tls ? 8 : 7);
-  const auto slash = std::min(rest.find('/'), rest.size());
-  url.path = slash == rest.size() ? "/" : std::string{rest.substr(slash)};
-  auto host = rest.substr(0, slash);
-  url.port = url.tls ? "443" : "80";
-  if (const auto colon = host.rfind(':'); colon != std::string_view::npos) {
-    url.port = host.substr(colon + 1);
-    host = host.substr(0, colon);
-    std::uint16_t port{};
-    const auto* end = url.port.data() + url.port.size();
-    if (const auto parsed = std::from_chars(url.port.data(), end, port);
-        parsed.ec != std::errc{} || parsed.ptr != end || port == 0)
-      return refuse();
-  }
-  url.host = host;
-  if (!valid_name(host)) return refuse();
-  return url;
-}
-
-bool valid_name(std::string_view name) {
-  const auto allowed = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-  };
-  return !name.empty() && name.size() <= limits::name_length && name.front() != '-' &&
-         name.front() != '.' && std::all_of(name.begin(), name.end(), allowed);
-}
-
-std::string derived_mac(std::string_view guest, std::size_t nic) {
-  const auto hash = XXH3_64bits_withSeed(guest.data(), guest.size(), nic);
-  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", hash & 0xffU, (hash >> 8U) & 0xffU,
-                     (hash >> 16U) & 0xffU);
 }
 
 }  // namespace understudy

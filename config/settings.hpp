@@ -38,29 +38,7 @@ class Settings {
   config::Config config_;
 };
 
-/// An IPv4 address and port out of "10.0.0.1:7400".
-struct Endpoint {
-  std::string address;
-  std::uint16_t port;
-};
-[[nodiscard]] Result<Endpoint> parse_endpoint(std::string_view text);
-
-/// A web address, apart. The host is a name or an IPv4 address.
-struct Url {
-  bool tls{};
-  std::string host;
-  std::string port;
-  std::string path;
-};
-[[nodiscard]] Result<Url> parse_url(std::string_view text);
-
 /// A drill's plan as Settings would hold it, of a guest that has none, or of an operator's file.
 [[nodiscard]] Result<config::Drill> parse_drill(const std::string& text, std::string_view origin);
-
-/// Letters, digits, '-', '_' and '.', not starting with '-' or '.', at most limits::name_length.
-[[nodiscard]] bool valid_name(std::string_view name);
-
-/// "52:54:00:.." computed from the guest's name: equal on every host, unlikely to collide.
-[[nodiscard]] std::string derived_mac(std::string_view guest, std::size_t nic);
 
 }  // namespace understudy

@@ -14,7 +14,7 @@
 
 #include "config/content_hash.hpp"
 #include "config/limits.hpp"
-#include "config/settings.hpp"
+#include "config/names.hpp"
 #include "failover/console/status_json.hpp"
 #include "failover/console/text.hpp"
 

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 
 #include "config/log.hpp"
+#include "config/names.hpp"
 #include "failover/verify_call.hpp"
 
 namespace understudy::failover {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "config/clock.hpp"
+#include "config/names.hpp"
 #include "config/result.hpp"
-#include "config/settings.hpp"
 #include "config/types.hpp"
 #include "replication/connection.hpp"
 #include "replication/frame_buffer.hpp"

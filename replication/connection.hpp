@@ -9,7 +9,7 @@
 
 #include <boost/asio/io_context.hpp>
 
-#include "config/settings.hpp"
+#include "config/names.hpp"
 #include "replication/link.hpp"
 #include "replication/security.hpp"
 

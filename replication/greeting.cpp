@@ -3,6 +3,8 @@
 #include <sstream>
 #include <utility>
 
+#include "config/names.hpp"
+
 namespace understudy::replication {
 namespace {
 

@@ -17,6 +17,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
 
+#include "config/names.hpp"
 #include "config/result.hpp"
 #include "config/settings.hpp"
 #include "failover/control_server.hpp"

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "config/names.hpp"
 #include "failover/monitoring/http_server.hpp"
 #include "failover/monitoring/http_tls.hpp"
 

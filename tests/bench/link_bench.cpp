@@ -23,8 +23,8 @@
 #include <CLI/CLI.hpp>
 
 #include "config/log.hpp"
+#include "config/names.hpp"
 #include "config/priority.hpp"
-#include "config/settings.hpp"
 #include "replication/checkpoint_sender.hpp"
 #include "replication/datagram_host.hpp"
 #include "replication/dpdk_port.hpp"

@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "config/names.hpp"
+
 using namespace understudy;
 using Catch::Matchers::Contains;
 

@@ -14,7 +14,7 @@
 #include <boost/asio/write.hpp>
 #include <catch2/catch.hpp>
 
-#include "config/settings.hpp"
+#include "config/names.hpp"
 #include "machine_frames.hpp"
 #include "replication/frame_stream.hpp"
 

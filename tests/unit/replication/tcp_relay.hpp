@@ -17,7 +17,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 
-#include "config/settings.hpp"
+#include "config/names.hpp"
 
 namespace understudy::replication {
 
