@@ -16,32 +16,36 @@ UnixTime after(const Schedule& schedule, UnixTime now) {
 
 DrillCalendar::DrillCalendar(const config::Config& config) {
   for (const auto& guest : config.guest()) {
-    const auto& text = guest.drill().schedule();
-    if (auto schedule = Schedule::parse(text)) entries_.insert({guest.name(), {text, *schedule}});
+    for (const bool real : {false, true}) {
+      const auto& text = real ? guest.drill().real_schedule() : guest.drill().schedule();
+      if (auto schedule = Schedule::parse(text))
+        entries_.insert({{guest.name(), real}, {text, *schedule}});
+    }
   }
 }
 
-std::vector<std::string> DrillCalendar::due(UnixTime now) {
-  std::vector<std::string> guests;
-  for (auto& [name, entry] : entries_) {
+std::vector<DrillCalendar::Drill> DrillCalendar::due(UnixTime now) {
+  std::vector<Drill> all;
+  for (auto& [drill, entry] : entries_) {
     const bool too_late = now > entry.at + limits::drill_lateness;
     if (entry.at == UnixTime{} || too_late) entry.at = after(entry.schedule, now);
-    if (now >= entry.at) guests.push_back(name);
+    if (now >= entry.at) all.push_back(drill);
   }
-  return guests;
+  return all;
 }
 
-void DrillCalendar::taken(const std::string& guest, UnixTime now) {
-  auto& entry = entries_.at(guest);
+void DrillCalendar::taken(const Drill& drill, UnixTime now) {
+  auto& entry = entries_.at(drill);
   entry.at = after(entry.schedule, now);
 }
 
 std::vector<control::ScheduledDrill> DrillCalendar::next() const {
   std::vector<control::ScheduledDrill> all;
-  for (const auto& [name, entry] : entries_) {
+  for (const auto& [drill, entry] : entries_) {
     if (entry.at == UnixTime{}) continue;
     control::ScheduledDrill one;
-    one.set_guest(name);
+    one.set_guest(drill.guest);
+    one.set_real(drill.real);
     one.set_at_unix_us(static_cast<std::uint64_t>(entry.at.time_since_epoch().count()));
     one.set_schedule(entry.text);
     all.push_back(std::move(one));

@@ -1,6 +1,7 @@
 // When the drills of this host's configuration are due. Pure but for the local time zone.
 #pragma once
 
+#include <compare>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,17 +13,22 @@
 
 namespace understudy::failover {
 
-/// Every host keeps the same calendar; whoever has the replica when a drill is due runs it. What
-/// was due while no daemon ran is not made up for.
+/// Every host keeps the same calendar; when a drill is due, whoever has the replica runs it, of a
+/// real one whoever runs the guest. What was due while no daemon ran is not made up for.
 class DrillCalendar {
  public:
+  struct Drill {
+    std::string guest;
+    bool real{};  ///< with the guest itself
+    auto operator<=>(const Drill&) const = default;
+  };
+
   explicit DrillCalendar(const config::Config& config);
 
-  /// Guests whose drill should begin now; again at each call, until `taken`, for
-  /// limits::drill_lateness.
-  [[nodiscard]] std::vector<std::string> due(UnixTime now);
+  /// What should begin now; again at each call, until `taken`, for limits::drill_lateness.
+  [[nodiscard]] std::vector<Drill> due(UnixTime now);
   /// It was begun, or is another host's: the next is the one after `now`.
-  void taken(const std::string& guest, UnixTime now);
+  void taken(const Drill& drill, UnixTime now);
   /// The soonest first. Nothing before the first `due`.
   [[nodiscard]] std::vector<control::ScheduledDrill> next() const;
 
@@ -32,7 +38,7 @@ class DrillCalendar {
     Schedule schedule;
     UnixTime at{};  ///< 0: not yet known
   };
-  std::map<std::string, Entry> entries_;
+  std::map<Drill, Entry> entries_;
 };
 
 }  // namespace understudy::failover

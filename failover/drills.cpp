@@ -31,7 +31,11 @@ void worsen(control::DrillImpact& worst, const control::DrillImpact& more) {
 /// A drill for which nobody waits.
 class Drills::Scheduled : public ControlCall {
  public:
-  explicit Scheduled(const std::string& guest) { request_.mutable_drill()->set_guest(guest); }
+  explicit Scheduled(const DrillCalendar::Drill& drill) {
+    request_.mutable_drill()->set_guest(drill.guest);
+    request_.mutable_drill()->set_real(drill.real);
+    request_.mutable_drill()->set_sure(drill.real);
+  }
   [[nodiscard]] const control::Request& request() const override { return request_; }
   void progress(const std::string& /*step*/, double /*fraction*/) override {}
   void finish(control::Reply reply) override {
@@ -43,6 +47,10 @@ class Drills::Scheduled : public ControlCall {
  private:
   control::Request request_;
 };
+
+bool Drills::is_scheduled(const ControlCall& call) {
+  return dynamic_cast<const Scheduled*>(&call) != nullptr;
+}
 
 Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen, Ask ask,
                Finished finished)
@@ -97,7 +105,7 @@ void Drills::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) {
   }
   DrillOrder order{
       {}, std::move(*plan), settings_.config().state_dir(), now(), begin_report(guest_)};
-  order.report.set_scheduled(dynamic_cast<Scheduled*>(call.get()) != nullptr);
+  order.report.set_scheduled(is_scheduled(*call));
   if (const auto commit = guest.last_commit()) {
     order.report.set_recovery_point_us(
         static_cast<std::uint64_t>(in_microseconds(order.commanded - commit->at).count()));
@@ -133,6 +141,7 @@ void Drills::begin_real(const std::shared_ptr<ControlCall>& call, GuestHost& gue
   report.set_configuration_hash(
       configuration_hash(known == nullptr ? config::Guest{} : *known, *plan));
   report.set_kind("real");
+  report.set_scheduled(is_scheduled(*call));
   report.set_epoch(before.epoch());
   report.set_probes_skipped(why_skipped(*plan));
   if (!request.sure()) {
@@ -177,16 +186,17 @@ void Drills::answered(const peer::SwitchOverAnswer& answer) {
   if (real_) real_->answered(answer);
 }
 
-std::vector<std::string> Drills::due() {
-  return stopped_ ? std::vector<std::string>{} : calendar_.due(unix_now());
+std::vector<DrillCalendar::Drill> Drills::due() {
+  return stopped_ ? std::vector<DrillCalendar::Drill>{} : calendar_.due(unix_now());
 }
 
 /// While another drill runs, or nobody knows where the replica is, it waits.
-void Drills::begin_scheduled(GuestHost& guest, const std::string& name) {
-  const auto backup = guest.outline().backup_host();
-  if (busy_ || backup.empty()) return;
-  calendar_.taken(name, unix_now());
-  if (backup == settings_.this_host().name()) begin(std::make_shared<Scheduled>(name), guest);
+void Drills::begin_scheduled(GuestHost& guest, const DrillCalendar::Drill& drill) {
+  const auto outline = guest.outline();
+  if (busy_ || outline.backup_host().empty()) return;
+  calendar_.taken(drill, unix_now());
+  const auto& runs_it = drill.real ? outline.active_host() : outline.backup_host();
+  if (runs_it == settings_.this_host().name()) begin(std::make_shared<Scheduled>(drill), guest);
 }
 
 void Drills::start(const std::shared_ptr<ControlCall>& call, DrillOrder order) {

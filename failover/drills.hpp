@@ -33,9 +33,9 @@ class Drills {
          Finished finished);
 
   void begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
-  /// Guests whose drill the calendar wants now: `begin_scheduled` for each of them.
-  [[nodiscard]] std::vector<std::string> due();
-  void begin_scheduled(GuestHost& guest, const std::string& name);
+  /// What the calendar wants now: `begin_scheduled` for each of them.
+  [[nodiscard]] std::vector<DrillCalendar::Drill> due();
+  void begin_scheduled(GuestHost& guest, const DrillCalendar::Drill& drill);
   /// To what was asked of a guest's active host.
   void answered(const peer::SwitchOverAnswer& answer);
   /// Those of this host, and what the calendar wants next.
@@ -51,6 +51,7 @@ class Drills {
 
  private:
   class Scheduled;
+  [[nodiscard]] static bool is_scheduled(const ControlCall& call);
   [[nodiscard]] Result<config::Drill> plan_for(const control::DrillRequest& request) const;
   [[nodiscard]] control::DrillReport begin_report(const std::string& guest) const;
   void start(const std::shared_ptr<ControlCall>& call, DrillOrder order);

@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <utility>
 
-#include <boost/asio/post.hpp>
-
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "config/names.hpp"
 #include "failover/asked_switchover.hpp"
 #include "failover/console/status_json.hpp"
 #include "failover/monitoring/metrics.hpp"
 #include "failover/monitoring/status_page.hpp"
-#include "replication/link_test.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -41,18 +39,6 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kClone: return request.clone().guest();
     default: return {};
   }
-}
-
-void describe(control::LinkMeasure& link, const Result<replication::LinkMeasure>& measured) {
-  if (!measured) return link.set_failed(measured.error().message);
-  const auto in_us = [](Duration time) {
-    return std::chrono::duration<double, std::micro>{time}.count();
-  };
-  link.set_bytes_per_second(measured->bytes_per_second);
-  link.set_round_trip_p50_us(in_us(measured->round_trip_p50));
-  link.set_round_trip_p99_us(in_us(measured->round_trip_p99));
-  link.set_sent_frames(measured->counters.sent_frames);
-  link.set_resent_packets(measured->counters.resent_packets);
 }
 
 }  // namespace
@@ -85,7 +71,8 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               [this](const std::string& name) { ask_for_guest(daemon_, name); },
               [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
       clones_{io_, settings_},
-      drain_{settings_, [this] { return guests(); }, daemon_.end_session} {}
+      drain_{settings_, [this] { return guests(); }, daemon_.end_session},
+      link_tests_{io_, settings_, transports_} {}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
                                           Transports transports) {
@@ -152,8 +139,7 @@ void Node::stop() {
   drills_.stop();
   clones_.stop();
   hooks_.stop();
-  end_link_test_ = true;
-  if (link_test_.joinable()) link_test_.join();
+  link_tests_.stop();
   if (membership_) membership_->stop();
   if (control_) control_->stop();
   if (http_) http_->stop();
@@ -265,7 +251,7 @@ void Node::tick() {
     one->tick();
   }
   drills_.tick();
-  for (const auto& name : drills_.due()) drills_.begin_scheduled(guest(name), name);
+  for (const auto& drill : drills_.due()) drills_.begin_scheduled(guest(drill.guest), drill);
   drain_.tick();
   fencer_.decide();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
@@ -373,7 +359,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
     *reply.mutable_status() = status();
     return call->finish(std::move(reply));
   }
-  if (call->request().has_link_test()) return on_link_test(call);
+  if (call->request().has_link_test()) return link_tests_.begin(call);
   if (call->request().has_drills()) {
     control::Reply reply;
     *reply.mutable_drills() = drills_.list();
@@ -443,38 +429,6 @@ void Node::on_confirm_dead(const std::shared_ptr<ControlCall>& call) {
   control::Reply reply;
   reply.mutable_stakes()->set_text(*answer);
   call->finish(std::move(reply));
-}
-
-void Node::on_link_test(const std::shared_ptr<ControlCall>& call) {
-  const auto& name = call->request().link_test().host();
-  const auto* host = settings_.find_host(name);
-  const auto endpoint = parse_endpoint(host == nullptr ? "" : host->replication_address());
-  if (!endpoint || host == &settings_.this_host()) {
-    return call->fail({ErrorKind::invalid,
-                       fmt::format("\"{}\" is no other host with a replication_address in the "
-                                   "configuration of host {}",
-                                   name, settings_.this_host().name())});
-  }
-  if (link_tested_) return call->fail({ErrorKind::conflict, "another link test is running"});
-  if (link_test_.joinable()) link_test_.join();
-  link_tested_ = true;
-  link_test_ = std::thread{[this, call, name, at = *endpoint]() mutable {
-    control::Reply reply;
-    auto& test = *reply.mutable_link_test();
-    test.set_host(name);
-    for (const auto& transport : transports_) {
-      auto& link = *test.add_link();
-      link.set_link(std::string{transport->name()});
-      link.set_configured(transport == daemon_.transport);
-      describe(link, replication::measure_link({settings_.config().cluster(),
-                                                settings_.this_host().name(), name, at, transport},
-                                               [this] { return end_link_test_.load(); }));
-    }
-    boost::asio::post(io_, [this, call = std::move(call), reply = std::move(reply)]() mutable {
-      link_tested_ = false;
-      call->finish(std::move(reply));
-    });
-  }};
 }
 
 control::Status Node::status() const {

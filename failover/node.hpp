@@ -3,13 +3,11 @@
 // of their own.
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -24,6 +22,7 @@
 #include "failover/guest_host.hpp"
 #include "failover/hooks/hooks.hpp"
 #include "failover/hooks/state_watch.hpp"
+#include "failover/link_tests.hpp"
 #include "failover/monitoring/availability_book.hpp"
 #include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_server.hpp"
@@ -84,7 +83,6 @@ class Node final : public MembershipEvents {
   void on_drain_call(const std::shared_ptr<ControlCall>& call);
   void on_guest_call(const std::shared_ptr<ControlCall>& call);
   void on_confirm_dead(const std::shared_ptr<ControlCall>& call);
-  void on_link_test(const std::shared_ptr<ControlCall>& call);
   [[nodiscard]] control::Status status() const;
   [[nodiscard]] control::Guest report(const GuestHost& guest) const;
   [[nodiscard]] HttpAnswer on_http(std::string_view path);
@@ -112,16 +110,13 @@ class Node final : public MembershipEvents {
   Drills drills_;
   Clones clones_;
   Drain drain_;
+  LinkTests link_tests_;
   TimePoint accounted_;
   std::optional<TimePoint> quorate_;  ///< when there was a quorum last
   bool stopped_{};
 
   mutable std::mutex mutex_;  ///< for the map: sessions look guests up on their threads
   std::map<std::string, std::unique_ptr<GuestHost>> guests_;
-
-  std::thread link_test_;
-  bool link_tested_{};
-  std::atomic<bool> end_link_test_{};
 
   std::unique_ptr<replication::ReplicationServer> replication_;
   std::unique_ptr<ControlServer> control_;

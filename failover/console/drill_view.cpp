@@ -67,8 +67,10 @@ std::string drills_view(const control::DrillList& drills, const Paint& paint) {
                         drill.passed() ? recovery(drill) : clip(drill.failure(), said_columns));
   }
   for (const auto& next : drills.next()) {
-    text += fmt::format("{}  {:<16} next, by schedule \"{}\", where its replica is then\n",
-                        time_text(next.at_unix_us()), clip(next.guest(), 16), next.schedule());
+    text += fmt::format("{}  {:<16} next, by schedule \"{}\", {}\n", time_text(next.at_unix_us()),
+                        clip(next.guest(), 16), next.schedule(),
+                        next.real() ? "real: the guest itself, from where it runs then"
+                                    : "where its replica is then");
   }
   return text;
 }

@@ -9,6 +9,8 @@ using namespace understudy::failover;
 
 namespace {
 
+using Drills = std::vector<DrillCalendar::Drill>;
+
 config::Config two_guests() {
   config::Config config;
   auto& hourly = *config.add_guest();
@@ -39,12 +41,24 @@ TEST_CASE("a scheduled drill is due until it is taken, or too late") {
   CHECK(calendar.next()[0].schedule() == "*:0/10");
 
   CHECK(calendar.due(at(seconds{599})).empty());
-  CHECK(calendar.due(at(seconds{600})) == std::vector<std::string>{"often"});
-  CHECK(calendar.due(at(seconds{700})) == std::vector<std::string>{"often"});
-  calendar.taken("often", at(seconds{700}));
+  CHECK(calendar.due(at(seconds{600})) == Drills{{"often"}});
+  CHECK(calendar.due(at(seconds{700})) == Drills{{"often"}});
+  calendar.taken({"often"}, at(seconds{700}));
   CHECK(calendar.due(at(seconds{701})).empty());
-  CHECK(calendar.due(at(seconds{1200})) == std::vector<std::string>{"often"});
+  CHECK(calendar.due(at(seconds{1200})) == Drills{{"often"}});
   // An hour later nobody wants it any more; what would have come meanwhile is left out.
   const auto late = seconds{1201} + limits::drill_lateness;
-  CHECK(calendar.due(at(late)) == std::vector<std::string>{"hourly"});
+  CHECK(calendar.due(at(late)) == Drills{{"hourly"}});
+}
+
+TEST_CASE("real drills have a schedule of their own") {
+  auto config = two_guests();
+  config.mutable_guest(1)->mutable_drill()->set_real_schedule("*:0/20");
+  DrillCalendar calendar{config};
+  CHECK(calendar.due(at(seconds{601})).empty());
+  CHECK(calendar.due(at(seconds{1200})) == Drills{{"often"}, {"often", true}});
+  calendar.taken({"often", true}, at(seconds{1200}));
+  CHECK(calendar.due(at(seconds{1201})) == Drills{{"often"}});
+  CHECK(calendar.next().front().guest() == "often");
+  CHECK(calendar.next().back().real());
 }

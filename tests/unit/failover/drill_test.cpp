@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "config/limits.hpp"
+#include "config/names.hpp"
 #include "config/settings.hpp"
 #include "failover/drill_evidence.hpp"
 #include "failover/drill_probes.hpp"
