@@ -10,7 +10,7 @@
 #include <boost/beast/http.hpp>
 
 #include "config/limits.hpp"
-#include "config/settings.hpp"
+#include "config/names.hpp"
 #include "failover/console/status_json.hpp"
 #include "hypervisor/child_process.hpp"
 
@@ -64,14 +64,18 @@ asio::awaitable<unsigned> post(Stream& stream, const Url& url, const std::string
   co_return parser.get().result_int();
 }
 
-asio::awaitable<unsigned> converse(Url url, std::string body) {
+asio::awaitable<unsigned> converse(Url url, std::string ca_file, std::string body) {
   tcp::resolver resolver{co_await asio::this_coro::executor};
   const auto where = co_await resolver.async_resolve(url.host, url.port, asio::use_awaitable);
   boost::beast::tcp_stream plain{co_await asio::this_coro::executor};
   co_await plain.async_connect(where, asio::use_awaitable);
   if (!url.tls) co_return co_await post(plain, url, body);
   asio::ssl::context context{asio::ssl::context::tls_client};
-  context.set_default_verify_paths();
+  if (ca_file.empty()) {
+    context.set_default_verify_paths();
+  } else {
+    context.load_verify_file(ca_file);
+  }
   context.set_verify_mode(asio::ssl::verify_peer);
   asio::ssl::stream<boost::beast::tcp_stream> stream{std::move(plain), context};
   stream.set_verify_callback(asio::ssl::host_name_verification{url.host});
@@ -86,20 +90,21 @@ Result<> call_web(const config::WebHook& web, const control::Event& event, const
   UNDERSTUDY_TRY(auto url, parse_url(web.url()));
   asio::io_context io{1};
   Result<> result = fail(ErrorKind::timed_out, "no answer in time");
-  asio::co_spawn(io, converse(std::move(url), console::json_text(event, console::JsonLayout::line)),
-                 [&](const std::exception_ptr& failed, unsigned status) {
-                   if (!failed) {
-                     result = Result<>{};
-                     if (status < 200 || status > 299)
-                       result = fail(ErrorKind::io, "status {}", status);
-                     return;
-                   }
-                   try {
-                     std::rethrow_exception(failed);
-                   } catch (const std::exception& error) {
-                     result = fail(ErrorKind::unavailable, "{}", error.what());
-                   }
-                 });
+  asio::co_spawn(
+      io,
+      converse(std::move(url), web.ca_file(), console::json_text(event, console::JsonLayout::line)),
+      [&](const std::exception_ptr& failed, unsigned status) {
+        if (!failed) {
+          result = Result<>{};
+          if (status < 200 || status > 299) result = fail(ErrorKind::io, "status {}", status);
+          return;
+        }
+        try {
+          std::rethrow_exception(failed);
+        } catch (const std::exception& error) {
+          result = fail(ErrorKind::unavailable, "{}", error.what());
+        }
+      });
   while (bounds.last() && !io.stopped()) io.run_for(limits::hook_poll);
   return result;
 }
