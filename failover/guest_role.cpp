@@ -135,6 +135,7 @@ void GuestRole::run_protected(const Scene& scene, Actions& actions) {
     reprotection_.protected_by(target_, scene.now);
   }
   if (protection_ == Protection::none) {
+    reprotection_.handed_over_by(scene.record.backup, scene.now);
     propose(scene, self_, nobody, "switched over to this host", actions);
   } else if (protection_ != Protection::recorded || lost_why_) {
     const auto why = lost_why_ ? lost_why_->message : "no session";

@@ -37,6 +37,11 @@ void Reprotection::look_away() {
   present_.clear();
 }
 
+void Reprotection::handed_over_by(NodeId host, TimePoint now) {
+  if (!view_ || !view_->has(host)) return;
+  present_[host] = now - (limits::reprotect_settle - limits::reprotect_handed_over);
+}
+
 std::optional<NodeId> Reprotection::due(const std::vector<NodeId>& hosts, NodeId self,
                                         TimePoint now) const {
   for (const auto& one : outlook(hosts, self, now)) {

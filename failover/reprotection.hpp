@@ -1,6 +1,7 @@
 // When, and to which host, a guest is protected again by itself. Pure; time is a parameter.
 //
-// A host is tried when it has been in the cluster for limits::reprotect_settle and has rested since
+// A host is tried when it has been in the cluster for limits::reprotect_settle (who was the guest's
+// host until a switchover: reprotect_handed_over since then) and has rested since
 // its last failure: twice as long after each, longer after a refusal. Failures are forgotten once
 // the guest has been protected there for limits::reprotect_stable; a host that comes and goes is
 // therefore tried ever less often.
@@ -35,6 +36,9 @@ class Reprotection {
   void look(const View& view, TimePoint now);
   /// Nobody is here, or nobody is to be tried yet: all have to settle anew.
   void look_away();
+  /// `host` has just handed the guest over, so it is well: it settles for reprotect_handed_over.
+  /// After look().
+  void handed_over_by(NodeId host, TimePoint now);
 
   /// The first of `hosts` that may be tried now. `self` is none.
   [[nodiscard]] std::optional<NodeId> due(const std::vector<NodeId>& hosts, NodeId self,

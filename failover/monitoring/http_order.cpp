@@ -20,9 +20,6 @@ Result<control::Request> parse_order(const std::string& json) {
       // A plan may name programs to run here: a token for the page is no login.
       if (!request.drill().plan().empty())
         return fail(ErrorKind::invalid, "a drill that a page orders takes the guest's own plan");
-      if (request.drill().real())
-        return fail(ErrorKind::invalid,
-                    "a drill with the guest itself is ordered on the command line");
       return request;
     case control::Request::kProtect:
     case control::Request::kUnprotect:

@@ -102,7 +102,7 @@ function guest_orders(guest) {
     else there.push(el("span", { class: "soft" }, `${what.join(", ")}: give it on `, page_of(host)));
   };
   if (guest.active_host && guest.backup_host) {
-    give(guest.active_host, "switchover", "verify", "unprotect");
+    give(guest.active_host, "switchover", "verify", "real drill", "unprotect");
     give(guest.backup_host, "drill");
   } else if (guest.active_host) give(guest.active_host, "protect", ...(guest.keep_on ?? []).length ? ["unprotect"] : []);
   return here.length + there.length ? el("div", { class: "orders" }, here, there) : null;
@@ -243,6 +243,7 @@ const ORDERS = {
   switchover: (guest) => ({ about: `Guest ${guest.name} moves from host ${guest.active_host} to host ${guest.backup_host}, with one last epoch: it stands still for some milliseconds, and no connection is lost.`,
                             request: { switch_over: { guest: guest.name } } }),
   drill: (guest) => ({ about: `A clone of ${guest.name} is started here, in a network of its own, and probed; the real guest goes on.`, request: { drill: { guest: guest.name } } }),
+  "real drill": (guest) => ({ stakes: true, request: { drill: { guest: guest.name, real: true } } }),
   verify: (guest) => ({ about: `Memory, devices and disks of ${guest.name} are compared with the replica's. The guest is paused while its memory is compared.`, request: { verify: { guest: guest.name } } }),
   unprotect: (guest) => ({ about: `${guest.name} goes on WITHOUT a replica: when host ${guest.active_host} dies, so does the guest.`, request: { unprotect: { guest: guest.name } } }),
   protect: (guest) => ({ about: `${guest.name} is copied to another host while it runs, and then kept there epoch by epoch.`, request: { protect: { guest: guest.name } },
@@ -313,6 +314,9 @@ async function follow(job, answer) {
   }
 }
 
+const post = (request) => fetch("/api/order", { method: "POST", body: JSON.stringify(request),
+  headers: { "Content-Type": "application/json", Authorization: `Bearer ${token.get()}` } });
+
 async function send(title, request) {
   const job = { title, step: "asked for", fraction: -1 };
   jobs.unshift(job);
@@ -320,8 +324,7 @@ async function send(title, request) {
   draw_jobs();
   const fail = (words) => [job.text, job.cls] = [words, "bad"];
   try {
-    const answer = await fetch("/api/order", { method: "POST", body: JSON.stringify(request),
-      headers: { "Content-Type": "application/json", Authorization: `Bearer ${token.get()}` } });
+    const answer = await post(request);
     if (answer.ok) await follow(job, answer);
     else fail((await answer.text()).trim());
     if (answer.status === 401) token.forget();
@@ -331,10 +334,31 @@ async function send(title, request) {
   draw_access();
 }
 
-function order(what, about) {
+/// What the daemon says before it does what was asked; it is asked in earnest once that was read.
+async function stakes_of(request) {
+  try {
+    const answer = await post(request), said = (await answer.text()).trim();
+    if (answer.status === 401) token.forget();
+    if (!answer.ok) return { refused: said };
+    const reply = JSON.parse(said.split("\n").at(-1));
+    return reply.stakes ? { text: reply.stakes.text } : { refused: reply.error?.message ?? said };
+  } catch { return { refused: "no answer from the daemon" }; }
+}
+
+async function order(what, about) {
   if (!token.get()) return login(() => order(what, about));
   const guest = status.guest.find((one) => one.name === about);
   const wanted = HOST_ORDERS[what] ? HOST_ORDERS[what](about) : ORDERS[what](guest);
+  if (wanted.stakes) {
+    const { text: words, refused } = await stakes_of(wanted.request);
+    if (refused) {
+      jobs.unshift({ title: `${what} ${about}`, text: refused, cls: "bad" });
+      jobs.length = Math.min(jobs.length, JOBS);
+      return draw_jobs();
+    }
+    wanted.about = words;
+    wanted.request.drill.sure = true;
+  }
   const choice = wanted.backups ? el("select", { "aria-label": "backup" }, wanted.backups.map((name) => el("option", {}, name))) : null;
   ask(`${what} ${about}?`, wanted.about, choice ? [choice] : [], what, () => {
     if (choice && !choice.value) return "No other host is there.";

@@ -22,6 +22,7 @@ from labkit.plan import HTTP_PORT
 
 TOKEN = "page-test-5c1d0a7e42b96f38"
 CARD = f"[data-guest={GUEST}]"
+NEWEST_DONE = "#jobs li:first-child.good"
 # Notes when a host is first shown as absent, and how often the page had looked by then.
 WATCH = """
 performance.clearResourceTimings();
@@ -188,7 +189,40 @@ class PageTest(LabCase):
         self.page.open(self.hosts.lab.plan.page("a"))
         self.page.wait_text(f"{CARD} .state", "protected", 30)
 
-    def test_6_a_killed_host_is_shown(self):
+    def test_6_all_other_orders(self):
+        self.page.open(self.hosts.lab.plan.page("b"))
+        self.page.wait_text(f"{CARD} .state", "protected", 30)
+        self.give_order("unprotect", GUEST)
+        self.confirm("unprotect")
+        self.page.wait_text(NEWEST_DONE, f"unprotect {GUEST}", 30)
+        self.page.wait_text(f"{CARD} .flow", "without a replica", 30)
+        self.give_order("protect", GUEST)
+        self.page.wait_text("#ask[open] #ask_go", "protect", 10)
+        self.page.press(TAB, TAB, ENTER)  # past the choice of the backup, a
+        self.page.wait_text(NEWEST_DONE, f"protect {GUEST}", 120)
+        self.hosts.wait_protected("b", "a")
+        self.page.wait_text(f"{CARD} .state", "protected", 30)
+        self.give_order("real drill", GUEST)
+        self.page.wait_text("#ask[open] #ask_text", "moves from host b to host a and back", 20)
+        self.confirm("real drill")
+        said = self.page.wait_text("#jobs li:first-child", "recovered in", 120)
+        self.assertIn("passed", said)
+        self.hosts.wait_protected("b", "a")
+
+        self.page.open(self.hosts.lab.plan.page("a"))
+        self.page.wait_text(f"{CARD} .state", "protected", 30)
+        self.give_order("drain", "a")
+        self.confirm("drain")
+        self.page.wait_text(NEWEST_DONE, "drain a", 60)
+        self.page.wait_text("[data-host=a]", "drained", 30)
+        self.page.wait_text(f"{CARD} .flow", "without a replica", 30)
+        self.give_order("undrain", "a")
+        self.confirm("undrain")
+        self.page.wait_text(NEWEST_DONE, "undrain a", 30)
+        self.hosts.protect("b", "a")  # by itself it would be, too, later
+        self.page.wait_text(f"{CARD} .state", "protected", 30)
+
+    def test_7_a_killed_host_is_shown(self):
         self.page.script(WATCH)
         killed_ns = self.hosts.kill("b")
         wait_for("b to be shown as absent", lambda: self.page.script("return window.seen?.b"), 60)
@@ -207,7 +241,7 @@ class PageTest(LabCase):
         self.page.wait_text(f"{CARD} .flow", "without a replica", 30)
         self.page.wait_text("#events", "its host was lost", 30)
 
-    def test_7_a_host_without_quorum_says_so(self):
+    def test_8_a_host_without_quorum_says_so(self):
         self.hosts.lab.cut("a", "w")
         age = self.page.wait_text("#banner", "No quorum on host a; last view of the others", 60)
         older = wait_for("the view to grow older", lambda: next(
@@ -217,7 +251,7 @@ class PageTest(LabCase):
         self.hosts.lab.heal()
         wait_for("the banner to go", lambda: not self.page.text("#banner"), 60)
 
-    def test_8_a_daemon_that_does_not_answer_is_told(self):
+    def test_9_a_daemon_that_does_not_answer_is_told(self):
         self.hosts.lab.kill_service("a")
         self.page.wait_text("#banner", "No answer from host a; last view", 60)
         self.assertEqual(self.page.script("return getComputedStyle(document.getElementById('live')).opacity"), "0.5")

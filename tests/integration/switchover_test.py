@@ -30,7 +30,7 @@ class SwitchoverTest(LabCase):
 
     def test_back_and_forth(self):
         capture = self.directory / "guest-network.pcap"
-        paused, gaps, usual = [], [], []
+        paused, gaps, usual, unprotected = [], [], [], []
         with self.hosts.trace(capture), story.LedgerProcess(self.hosts, self.directory) as ledger:
             ledger.wait_acks(20, 20)
             here, there = "a", "b"
@@ -39,17 +39,20 @@ class SwitchoverTest(LabCase):
                 usual.append(self.gap(ledger, before - WINDOW_NS, before))
                 said = self.hosts.order(here, "switchover", GUEST)
                 paused.append(float(re.search(r"for ([\d.]+) ms", said)[1]))
+                moved = time.monotonic()
                 ledger.wait_ack_after(time.time_ns(), 10)
                 gaps.append(self.gap(ledger, before - 200_000_000, time.time_ns()))
                 here, there = there, here
                 self.wait_protected_again(here, there)
+                unprotected.append((time.monotonic() - moved) * 1000)
             # What the old host still has of the guest's memory does not travel back, and is right.
             self.hosts.order(here, "verify", GUEST)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
         self.assert_wire_good(capture)
         for name, of in (("paused", paused), ("longest gap at the client", gaps),
-                         ("the same in the second before", usual)):
+                         ("the same in the second before", usual),
+                         ("without a replica then", unprotected)):
             print(f"  {len(of)} switchovers, {name}: p50 {statistics.median(of):.1f} ms,"
                   f" max {max(of):.1f} ms", file=sys.stderr)
         self.assertLess(statistics.median(paused), OUTAGE_MS)

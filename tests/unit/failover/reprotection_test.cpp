@@ -66,6 +66,25 @@ TEST_CASE("a host that comes back has to settle anew", "[reprotection]") {
   }
 }
 
+TEST_CASE("who has handed the guest over is tried soon", "[reprotection]") {
+  Fixture f;
+  f.see(view_of({a, b, c}));
+  f.reprotection.handed_over_by(c, f.at);
+  f.see(view_of({a, b, c}), limits::reprotect_handed_over - milliseconds{1});
+  CHECK_FALSE(f.due());
+  SECTION("while it is there") {
+    f.see(view_of({a, b, c}), milliseconds{1});
+    CHECK(f.due() == c);
+  }
+  SECTION("not once it has left") {
+    f.see(view_of({a, b}, 2), milliseconds{1});
+    CHECK_FALSE(f.due());
+    f.reprotection.handed_over_by(c, f.at);
+    f.see(view_of({a, b}, 2), limits::reprotect_handed_over);
+    CHECK_FALSE(f.due());
+  }
+}
+
 TEST_CASE("each failure doubles the rest, another host is tried meanwhile", "[reprotection]") {
   Fixture f;
   f.see(view_of({a, b, c}));
