@@ -26,6 +26,11 @@ DrillCalendar::DrillCalendar(const config::Config& config) {
 
 std::vector<DrillCalendar::Drill> DrillCalendar::due(UnixTime now) {
   std::vector<Drill> all;
+  // A clock that was far ahead and is set right; a little back is the same moment once more.
+  if (now + limits::drill_lateness < looked_) {
+    for (auto& [drill, entry] : entries_) entry.at = {};
+  }
+  looked_ = now;
   for (auto& [drill, entry] : entries_) {
     const bool too_late = now > entry.at + limits::drill_lateness;
     if (entry.at == UnixTime{} || too_late) entry.at = after(entry.schedule, now);

@@ -39,6 +39,7 @@ class DrillCalendar {
     UnixTime at{};  ///< 0: not yet known
   };
   std::map<Drill, Entry> entries_;
+  UnixTime looked_{};
 };
 
 }  // namespace understudy::failover

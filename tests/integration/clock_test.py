@@ -1,7 +1,8 @@
 """Wall clocks that jump, and differ by days, decide nothing: no failover, no outage in the account, and one that is due comes.
 
 Corosync and understudyd of each host get a wall clock of their own (libfaketime); their monotonic clocks are
-the machine's, which is what a jump of the wall clock leaves alone. About 60 s.
+the machine's, which is what a jump of the wall clock leaves alone. What is to happen by the wall clock, a drill
+with the guest itself, does when it is due, however the clock went before. About 80 s.
 """
 
 import json
@@ -17,10 +18,13 @@ HOUR, DAY = 3600, 86400
 JUMPS = [(HOUR, 0, 0), (-HOUR, HOUR, 0), (0, -DAY, DAY), (400 * DAY, 0, -DAY), (0, 0, 0), (-DAY, DAY, HOUR)]
 SETTLE_SECONDS = 1.5
 PATIENCE = 30
+DRILL_SECONDS = 120
+DUE = (int(time.time()) + 6 * HOUR) // 60 * 60  # no jump above leads near it
 
 
 class ClockTest(LabCase):
-    lab_options = {"clocks": True, "guest_name": "pg-disk", "memory_mib": 256}
+    lab_options = {"clocks": True, "guest_name": "pg-disk", "memory_mib": 256, "drill_settings":
+                   f'real_schedule: "{time.strftime("%H:%M", time.localtime(DUE))}" '}
     protected = True
 
     def account(self, host: str) -> dict:
@@ -65,6 +69,19 @@ class ClockTest(LabCase):
             ledger.wait_ack_after(time.time_ns(), PATIENCE)
             verdict = ledger.stop()
         self.assert_ledger_good(ledger, verdict)
+
+    def test_3_a_drill_with_the_guest_itself_comes_when_it_is_due(self):
+        """On b, whose clock was a day ahead and is right again; it runs the guest."""
+        self.jump((0, 0, 0))
+        time.sleep(SETTLE_SECONDS)
+        next_drill = json.loads(self.hosts.order("b", "drills", "--json"))["drills"]["next"]
+        self.assertEqual([(int(one["at_unix_us"]) // 10**6, one["real"]) for one in next_drill], [(DUE, True)])
+        ahead = DUE + 2 - int(time.time())
+        self.jump((ahead, ahead, ahead))
+        report = wait_for("the drill to end", lambda: next(iter(
+            json.loads(self.hosts.order("b", "drills", "--json"))["drills"].get("drill", [])), None), DRILL_SECONDS)
+        self.assertTrue(report["passed"] and report["scheduled"] and report["kind"] == "real", report)
+        self.hosts.wait_protected("b", "a")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class GuestPlan:
     min_interval_ms: int = 0  # 0: the daemon's default
     hold_limit_kib: int = 0  # of held output; 0: the daemon's default
     sync_rate_mib: int = 0  # 0: no limit
+    drill_settings: str = ""  # more of its drill's configuration
     history_s: int = 0  # kept by its backup; 0: none
     beacon_ms: int = 5  # the guest's UDP beacon; 0 is off (see guests/pg/beacon)
 
@@ -120,7 +121,8 @@ class GuestPlan:
                 + (f" min_interval_ms: {self.min_interval_ms}" if self.min_interval_ms else "")
                 + (f" hold_limit_kib: {self.hold_limit_kib}" if self.hold_limit_kib else "")
                 + (f" sync_rate_mib: {self.sync_rate_mib}" if self.sync_rate_mib else "") + " }",
-                f'  drill {{ address: "{self.address}/24" tcp_port: {PORTS[self.database]} }}',
+                f'  drill {{ address: "{self.address}/24" tcp_port: {PORTS[self.database]} '
+                f'{self.drill_settings}}}',
                 *([f"  history {{ depth_s: {self.history_s} }}"] if self.history_s else []),
                 "}"]
 

@@ -62,3 +62,14 @@ TEST_CASE("real drills have a schedule of their own") {
   CHECK(calendar.next().front().guest() == "often");
   CHECK(calendar.next().back().real());
 }
+
+TEST_CASE("a clock that was far ahead puts off no drill") {
+  DrillCalendar calendar{two_guests()};
+  CHECK(calendar.due(at(seconds{1})).empty());
+  CHECK(calendar.due(at(seconds{400 * 86'400 + 1})).empty());
+  CHECK(calendar.due(at(seconds{2})).empty());
+  CHECK(calendar.due(at(seconds{600})) == Drills{{"often"}});
+  calendar.taken({"often"}, at(seconds{600}));
+  CHECK(calendar.due(at(seconds{598})).empty());
+  CHECK(calendar.due(at(seconds{600})).empty());  // not once more
+}
