@@ -16,6 +16,11 @@ namespace {
 /// How often a wait asks whether it should go on.
 constexpr auto wait_step = milliseconds{50};
 
+/// How long an epoch waits for others that are applied with it, unless they have so much.
+constexpr auto gather = milliseconds{100};
+constexpr std::size_t gather_bytes = 8U << 20U;
+static_assert(gather_bytes < limits::disk_queue_bytes, "what gathers leaves room");
+
 Result<> write_records(GuestDisks& disks, std::span<const std::byte> records,
                        const std::function<void(const DiskRecord&)>& before = nullptr) {
   return for_each_disk_record(records, [&](const DiskRecord& record) -> Result<> {
@@ -162,6 +167,7 @@ void DiskReplica::run() {
     applying_.clear();
     changed_.notify_all();
     changed_.wait(lock, [this] { return stop_by_ || (!queue_.empty() && !broken_); });
+    changed_.wait_for(lock, gather, [this] { return is_due(); });
     applying_ = next();
     if (applying_.empty()) return drop_rest();
     lock.unlock();
@@ -177,6 +183,12 @@ void DiskReplica::run() {
       broken_ = done.error();
     }
   }
+}
+
+bool DiskReplica::is_due() const {
+  const auto is_more_than_an_epoch = [](const Item& item) { return !item.epoch || item.settles; };
+  return stop_by_ || hurry_ > 0 || !whole_ || queued_bytes_ >= gather_bytes ||
+         std::ranges::any_of(queue_, is_more_than_an_epoch);
 }
 
 DiskReplica::Items DiskReplica::next() {
@@ -290,13 +302,17 @@ void DiskReplica::settle(std::span<const Item> items) {
 
 Result<> DiskReplica::wait_until_applied(const replication::KeepGoing& keep_going) {
   std::unique_lock lock{mutex_};
-  while (!broken_ && (!queue_.empty() || !applying_.empty())) {
+  ++hurry_;
+  changed_.notify_all();
+  bool goes_on = true;
+  while (goes_on && !broken_ && (!queue_.empty() || !applying_.empty())) {
     changed_.wait_for(lock, wait_step);
     lock.unlock();
-    const bool goes_on = keep_going();
+    goes_on = keep_going();
     lock.lock();
-    if (!goes_on) return fail(ErrorKind::closed, "the session is ending");
   }
+  --hurry_;
+  if (!goes_on) return fail(ErrorKind::closed, "the session is ending");
   if (broken_) return fail(*broken_);
   return {};
 }

@@ -3,8 +3,9 @@
 //
 //   commit → queue → journal, durable → images, durable
 //
-// All epochs that wait are one batch. So a slow disk makes batches larger, and a queue that is full
-// makes the primary wait for its commits.
+// All epochs that wait are one batch, and a batch costs two flushes of the disk, however little it
+// has. So an epoch waits a moment for others; a slow disk makes batches larger, and a queue that is
+// full makes the primary wait for its commits.
 #pragma once
 
 #include <condition_variable>
@@ -88,6 +89,8 @@ class DiskReplica {
               std::shared_ptr<History> history);
 
   void run();
+  /// Whether what waits must not wait for more; with mutex_ held.
+  [[nodiscard]] bool is_due() const;
   /// What to apply next, with mutex_ held; nothing when it is time to end.
   [[nodiscard]] Items next();
   void drop_rest();
@@ -127,6 +130,7 @@ class DiskReplica {
   bool paired_{};  ///< ... and it is in this host's log
   Epoch durable_;
   std::size_t queued_bytes_{};        ///< being applied included
+  int hurry_{};                       ///< how many wait until all is applied
   std::optional<TimePoint> stop_by_;  ///< it is ending
   std::optional<Error> broken_;
 
