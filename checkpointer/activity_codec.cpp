@@ -102,7 +102,8 @@ class LogReader {
     }
     head.clean = last_.kind == LogRecordKind::modified && last_.left == 0;
     std::ranges::sort(head.marked);
-    head.marked.erase(std::ranges::unique(head.marked).begin(), head.marked.end());
+    // Not std::ranges::unique, which Clang 14 cannot compile.
+    head.marked.erase(std::unique(head.marked.begin(), head.marked.end()), head.marked.end());
     return head;
   }
 
