@@ -16,7 +16,13 @@ Pacer::Decision Pacer::decide(const Pace& pace) const {
                       : pace.output_waits ? shortest()
                                           : settings_.interval;
   const auto due = pace.resumed + length;
-  return {pace.now < due ? Act::wait : Act::seal, due};
+  if (pace.now >= due || (pace.idle && idle_matters(pace))) return {Act::seal, due};
+  const auto next_look = std::max(pace.now + look, pace.resumed + shares(idle_share));
+  return {Act::wait, pace.output_waits ? std::min(due, next_look) : due};
+}
+
+bool Pacer::idle_matters(const Pace& pace) const {
+  return pace.room && pace.output_waits && pace.now >= pace.resumed + shares(idle_share);
 }
 
 void Pacer::paused(Duration pause) {
@@ -24,8 +30,8 @@ void Pacer::paused(Duration pause) {
   typical_pause_ = typical_pause_ == Duration{} ? pause : (typical_pause_ * 7 + pause) / 8;
 }
 
-Duration Pacer::shortest() const {
-  return std::clamp(typical_pause_ * guest_share, settings_.min_interval, settings_.interval);
+Duration Pacer::shares(int share) const {
+  return std::clamp(typical_pause_ * share, settings_.min_interval, settings_.interval);
 }
 
 }  // namespace understudy::checkpointer

@@ -173,7 +173,7 @@ void Primary::progressed(double fraction) {
 Result<TimePoint> Primary::act() {
   if (broken_) return fail(*broken_);
   const auto at = now();
-  const auto moment = pace();
+  auto moment = pace();
   if (!moment) {
     stop_verifying(backup_gone());
     if (stalled_) UNDERSTUDY_CHECK(end_stall());
@@ -190,6 +190,7 @@ Result<TimePoint> Primary::act() {
     UNDERSTUDY_CHECK(end_stall());
     return at + nothing_due;
   }
+  if (pacer_.idle_matters(*moment)) moment->idle = machine_.idle();
   const auto decision = pacer_.decide(*moment);
   if (decision.act == Pacer::Act::stall) {
     UNDERSTUDY_CHECK(stall());

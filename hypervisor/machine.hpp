@@ -61,6 +61,10 @@ class ActiveMachine {
   [[nodiscard]] virtual Result<DeviceState> save_devices(Then then) = 0;
 
   [[nodiscard]] virtual Result<> resume() = 0;
+
+  /// Whether the guest has nothing to do at this moment. A guess, and cheap; false: it has, or the
+  /// hypervisor cannot tell.
+  [[nodiscard]] virtual bool idle() const { return false; }
 };
 
 /// A machine that waits to be given a guest. One thread at a time.

@@ -222,8 +222,23 @@ Result<> QemuMachine::learn_addresses() {
   return {};
 }
 
+/// The machine's threads, one for each vCPU.
+Result<> QemuMachine::watch_vcpus() {
+  UNDERSTUDY_TRY(const auto listed, qmp_.execute("query-cpus-fast"));
+  std::vector<pid_t> threads;
+  if (const auto* cpus = listed.if_array()) {
+    for (const auto& cpu : *cpus) {
+      const auto* id = cpu.is_object() ? cpu.get_object().if_contains("thread-id") : nullptr;
+      if (id != nullptr && id->is_int64()) threads.push_back(static_cast<pid_t>(id->get_int64()));
+    }
+  }
+  UNDERSTUDY_TRY(vcpus_, VcpuWatch::open(child_.pid(), threads));
+  return {};
+}
+
 Result<> QemuMachine::track() {
   UNDERSTUDY_CHECK(learn_addresses());
+  UNDERSTUDY_CHECK(watch_vcpus());
   tracker_.reset();
   UNDERSTUDY_TRY(auto userfault, shim_.userfaultfd());
   UNDERSTUDY_TRY(tracker_, DirtyTracker::create(child_.pid(), std::move(userfault)));

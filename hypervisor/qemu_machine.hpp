@@ -21,6 +21,7 @@
 #include "hypervisor/qmp_client.hpp"
 #include "hypervisor/ram_blocks.hpp"
 #include "hypervisor/shim_client.hpp"
+#include "hypervisor/vcpu_watch.hpp"
 
 namespace understudy::hypervisor {
 
@@ -64,6 +65,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> read(const PageSink& sink) override;
   [[nodiscard]] Result<DeviceState> save_devices(Then then) override;
   [[nodiscard]] Result<> resume() override;
+  [[nodiscard]] bool idle() const override { return vcpus_ && vcpus_->all_asleep(); }
 
   [[nodiscard]] std::span<std::byte> image() override {
     return image_.bytes().first(layout_.bytes());
@@ -102,6 +104,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> learn();
   [[nodiscard]] Result<> learn_blocks();
   [[nodiscard]] Result<> learn_addresses();
+  [[nodiscard]] Result<> watch_vcpus();
   [[nodiscard]] QmpClient::Command save_command() const;
   [[nodiscard]] Result<> yield(std::size_t block, std::uint64_t offset, std::uint64_t size,
                                const PageSink& sink);
@@ -129,6 +132,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
       addresses_;  ///< of the blocks in QEMU's address space; active machine only
   Mapping image_;  ///< main RAM shared with QEMU, the rest ours alone
   std::optional<DirtyTracker> tracker_;
+  std::optional<VcpuWatch> vcpus_;  ///< since track()
   std::shared_ptr<OwnWrites> own_writes_;
   bool everything_is_dirty_{};
   bool resizable_block_written_{};

@@ -68,6 +68,35 @@ TEST_CASE("long pauses make epochs longer, up to the interval: the guest keeps i
   CHECK(one.shortest() == milliseconds{25});
 }
 
+TEST_CASE(
+    "output of a guest that idles is committed at once, but pauses still do not eat its time") {
+  auto one = pacer();
+  one.paused(milliseconds{3});
+  auto waits = pace(5);
+  waits.output_waits = at(1);
+  waits.idle = true;
+  CHECK_FALSE(one.idle_matters(waits));
+  CHECK(one.decide(waits).act == Act::wait);
+  CHECK(one.decide(waits).until == at(6));
+  waits.now = at(6);
+  CHECK(one.idle_matters(waits));
+  CHECK(one.decide(waits).act == Act::seal);
+
+  auto busy = waits;
+  busy.idle = false;
+  CHECK(one.decide(busy).act == Act::wait);
+  CHECK(one.decide(busy).until == at(7));  // looks again
+  busy.now = at(17);
+  CHECK(one.decide(busy).until == at(18));
+
+  auto silent = waits;
+  silent.output_waits.reset();
+  CHECK(one.decide(silent).until == at(25));
+  auto full = waits;
+  full.room = false;
+  CHECK(one.decide(full).act == Act::wait);
+}
+
 TEST_CASE("one long pause is weather, many are climate") {
   auto one = pacer();
   one.paused(milliseconds{2});
