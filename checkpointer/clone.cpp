@@ -6,11 +6,7 @@
 #include <array>
 #include <utility>
 
-#include "checkpointer/disk_undo.hpp"
 #include "checkpointer/guest_wiring.hpp"
-#include "checkpointer/offer.hpp"
-#include "config/assert.hpp"
-#include "config/limits.hpp"
 
 namespace understudy::checkpointer {
 namespace {
@@ -44,25 +40,21 @@ std::vector<std::string> Clone::bridges(const config::Guest& guest) {
 }
 
 Result<std::unique_ptr<Clone>> Clone::prepare(CloneSource source, const std::string& directory) {
-  UNDERSTUDY_CHECK(check_memory(source.replica->layout().bytes() + limits::clone_memory_reserve,
-                                "a clone of the guest"));
-  std::shared_ptr<DiskSnapshot> disks;
-  if (!source.disk_bytes.empty()) {
-    UNDERSTUDY_TRY(disks, DiskSnapshot::create(directory, source.disk_bytes));
-  }
+  UNDERSTUDY_TRY(auto state, CloneState::prepare(std::move(source), directory));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
-  std::unique_ptr<Clone> clone{new Clone{std::move(source), std::move(disks)}};
-  UNDERSTUDY_CHECK(clone->start(directory));
+  std::unique_ptr<Clone> clone{new Clone{std::move(state)}};
+  UNDERSTUDY_CHECK(clone->start());
   return clone;
 }
 
-Result<> Clone::start(const std::string& directory) {
-  const auto guest = isolated(source_.guest, source_.console_log);
+Result<> Clone::start() {
+  const auto& source = state_->source();
+  const auto guest = isolated(source.guest, source.console_log);
   UNDERSTUDY_TRY(auto network, wire_guest(guest));
-  UNDERSTUDY_TRY(network.wiring.disks, serve_disks(directory));
+  UNDERSTUDY_TRY(network.wiring.disks, serve_disks());
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, hypervisor::Start::incoming,
                                                           std::move(network.wiring)));
-  const auto found = differences(machine_->layout(), source_.replica->layout());
+  const auto found = differences(machine_->layout(), source.replica->layout());
   if (!found.empty()) return fail(ErrorKind::incompatible, "{}", fmt::join(found, "\n"));
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
   netbuffer::GuestNetworkEvents events;
@@ -73,72 +65,35 @@ Result<> Clone::start(const std::string& directory) {
   return {};
 }
 
-Result<std::vector<hypervisor::QemuMachine::DiskWiring>> Clone::serve_disks(
-    const std::string& directory) {
+Result<std::vector<hypervisor::QemuMachine::DiskWiring>> Clone::serve_disks() {
   std::vector<hypervisor::QemuMachine::DiskWiring> wiring;
-  for (std::size_t i = 0; disks_ && i < disks_->disks(); ++i) {
-    UNDERSTUDY_TRY(auto own, ChunkStore::create(directory, disks_->bytes(i)));
-    devices_.push_back(std::make_unique<CloneDisk>(disks_, i, std::move(own)));
+  for (const auto& disk : state_->disks()) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
       return fail_errno("socketpair");
-    wiring.push_back({UniqueFd{ends[1]}, disks_->bytes(i)});
+    const auto name = hypervisor::disk_export(wiring.size());
+    wiring.push_back({UniqueFd{ends[1]}, disk->bytes()});
     servers_.push_back(std::make_unique<NbdServer>(
-        UniqueFd{ends[0]},
-        std::vector<NbdServer::Export>{{hypervisor::disk_export(i), devices_.back().get()}}));
+        UniqueFd{ends[0]}, std::vector<NbdServer::Export>{{name, disk.get()}}));
   }
   return wiring;
 }
 
 Clone::~Clone() {
-  if (ram_) source_.replica->thaw(ram_, disks_);
   if (machine_) machine_->kill();
   if (network_) network_->stop();
 }
 
 Result<> Clone::freeze() {
-  auto ram = std::make_shared<RamSnapshot>(source_.replica->ram(), machine_->image());
-  UNDERSTUDY_TRY(frozen_, source_.replica->freeze(ram, disks_));
-  ram_ = std::move(ram);
-  return {};
+  return state_->freeze(machine_->image());
 }
 
 Result<bool> Clone::copy() {
-  const bool more = ram_->copy(limits::clone_copy_pages);
-  if (more) return true;
-  if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
-  source_.replica->thaw(ram_, nullptr);  // others may begin
-  if (!disks_) return false;
-  const bool settled = disks_->wait_until_settled(limits::clone_disk_step);
-  UNDERSTUDY_CHECK(check());
-  return !settled;
+  return state_->copy();
 }
 
 Result<HistoryPoint> Clone::go_back(Epoch epoch) {
-  const auto& history = source_.replica->history();
-  UNDERSTUDY_ASSERT(history && frozen_.pin, "only a replica with a history has an earlier epoch");
-  UNDERSTUDY_TRY(const auto path, history->path(frozen_.epoch, epoch));
-  const ImageView image{machine_->image(), frozen_.device_area.bytes()};
-  for (const auto& piece : path.memory) {
-    UNDERSTUDY_TRY(const auto records, piece->read());
-    UNDERSTUDY_CHECK(check_records(records, image.pages()));
-    apply_records(records, image, [](std::uint64_t) {});
-  }
-  const DiskUndo undo{source_.disk_bytes};
-  std::vector<BlockDevice*> devices;
-  for (const auto& device : devices_) devices.push_back(device.get());
-  for (const auto& piece : path.disks) {
-    UNDERSTUDY_TRY(const auto records, piece->read());
-    UNDERSTUDY_CHECK(check_records(records, undo.blocks()));
-    if (const auto error = undo.apply(records, devices))
-      return fail_errno("the clone's disks", error.value());
-  }
-  const auto state = image.devices.first(path.to.device_bytes);
-  frozen_.epoch = path.to.epoch;
-  frozen_.devices.assign(state.begin(), state.end());
-  frozen_.used_bytes = path.to.used_bytes;
-  frozen_.pin.reset();
-  return path.to;
+  return state_->go_back(epoch);
 }
 
 Result<> Clone::serve_gdb(const std::string& where) {
@@ -147,14 +102,12 @@ Result<> Clone::serve_gdb(const std::string& where) {
 
 Result<> Clone::run() {
   network_->open();
-  return machine_->promote({frozen_.devices, frozen_.used_bytes});
+  const auto& frozen = state_->frozen();
+  return machine_->promote({frozen.devices, frozen.used_bytes});
 }
 
 Result<> Clone::check() {
-  if (disks_) {
-    if (const auto why = disks_->broken(); !why.empty())
-      return fail(ErrorKind::closed, "the clone's disks: {}", why);
-  }
+  UNDERSTUDY_CHECK(state_->check());
   for (const auto event : machine_->poll()) {
     if (event == hypervisor::MachineEvent::gone) return fail(ErrorKind::closed, "QEMU is gone");
     if (event == hypervisor::MachineEvent::panicked)

@@ -11,23 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "checkpointer/clone_disk.hpp"
-#include "checkpointer/disk_snapshot.hpp"
+#include "checkpointer/clone_state.hpp"
 #include "checkpointer/nbd_server.hpp"
-#include "checkpointer/replica.hpp"
 #include "config/config.pb.h"
 #include "hypervisor/qemu_machine.hpp"
 #include "netbuffer/guest_network.hpp"
 
 namespace understudy::checkpointer {
-
-/// What is cloned: the replica that is here, and the guest that it is one of.
-struct CloneSource {
-  std::shared_ptr<Replica> replica;
-  config::Guest guest;  ///< as its standby was started
-  std::vector<std::uint64_t> disk_bytes;
-  std::string console_log{};  ///< of the clone; empty: none
-};
 
 class Clone {
  public:
@@ -41,11 +31,13 @@ class Clone {
 
   /// From now on it is the clone of the newest commit.
   [[nodiscard]] Result<> freeze();
-  [[nodiscard]] const FrozenEpoch& frozen() const { return frozen_; }
+  [[nodiscard]] const FrozenEpoch& frozen() const { return state_->frozen(); }
+  /// When that was committed.
+  [[nodiscard]] UnixTime committed_at() const { return state_->committed_at(); }
   /// Copies a piece of the memory; false: all is there, disks too. Errors: the replica went away.
   [[nodiscard]] Result<bool> copy();
   /// Of the copy, 0 to 1.
-  [[nodiscard]] double fraction() const { return ram_->fraction(); }
+  [[nodiscard]] double fraction() const { return state_->fraction(); }
   /// To an earlier epoch, of the replica's history.
   [[nodiscard]] Result<HistoryPoint> go_back(Epoch epoch);
   /// Lets the guest run and speak.
@@ -61,20 +53,15 @@ class Clone {
   [[nodiscard]] static std::vector<std::string> bridges(const config::Guest& guest);
 
  private:
-  Clone(CloneSource source, std::shared_ptr<DiskSnapshot> disks)
-      : source_{std::move(source)}, disks_{std::move(disks)} {}
-  [[nodiscard]] Result<std::vector<hypervisor::QemuMachine::DiskWiring>> serve_disks(
-      const std::string& directory);
-  [[nodiscard]] Result<> start(const std::string& directory);
+  explicit Clone(std::unique_ptr<CloneState> state) : state_{std::move(state)} {}
+  [[nodiscard]] Result<std::vector<hypervisor::QemuMachine::DiskWiring>> serve_disks();
+  [[nodiscard]] Result<> start();
 
-  CloneSource source_;
-  std::shared_ptr<DiskSnapshot> disks_;  ///< null: the guest has none
-  std::vector<std::unique_ptr<CloneDisk>> devices_;
-  std::vector<std::unique_ptr<NbdServer>> servers_;  ///< they use the devices
-  std::shared_ptr<netbuffer::GuestNetwork> network_;
+  // The machine has the memory that the state is copied to: it goes after it.
   std::unique_ptr<hypervisor::QemuMachine> machine_;
-  std::shared_ptr<RamSnapshot> ram_;
-  FrozenEpoch frozen_;
+  std::unique_ptr<CloneState> state_;
+  std::vector<std::unique_ptr<NbdServer>> servers_;  ///< they use the state's disks
+  std::shared_ptr<netbuffer::GuestNetwork> network_;
 };
 
 }  // namespace understudy::checkpointer

@@ -52,9 +52,9 @@ Result<> DiskState::may_start() const {
     case ImageState::incomplete:
       return fail(ErrorKind::conflict,
                   "the disk images of guest {0} on this host are incomplete: a synchronisation to "
-                  "it did not end. Start the guest on the host where it ran last and protect it to "
-                  "this one again; to boot from them nevertheless: understudy start {0} "
-                  "--accept-disks",
+                  "it, or an import, did not end. Import the guest again, or start it on the host "
+                  "where it ran last and protect it to this one; to boot from them nevertheless: "
+                  "understudy start {0} --accept-disks",
                   guest_);
     case ImageState::replica:
       return fail(ErrorKind::conflict,

@@ -8,6 +8,7 @@
 #include <array>
 #include <future>
 
+#include "checkpointer/guest_import.hpp"
 #include "checkpointer/guest_wiring.hpp"
 #include "checkpointer/offer.hpp"
 #include "config/assert.hpp"
@@ -72,6 +73,13 @@ void GuestEngine::post(std::function<void()> work, Urgency urgency) {
 
 void GuestEngine::start(const config::Guest& guest, DiskTrust trust, Done done) {
   post([this, guest, trust, done = std::move(done)] { answer(done, do_start(guest, trust)); });
+}
+
+void GuestEngine::import_from(const config::Guest& guest, const std::string& path, Tell tell,
+                              Done done) {
+  post([this, guest, path, tell = std::move(tell), done = std::move(done)] {
+    answer(done, do_import(guest, path, tell));
+  });
 }
 
 void GuestEngine::protect(const replication::SenderParties& parties, Term term, Done done) {
@@ -141,7 +149,10 @@ Error GuestEngine::suspended() const {
 void GuestEngine::clone_source(std::function<void(Result<CloneSource>)> done) {
   post([this, done = std::move(done)] {
     if (!replica_) return done(fail(ErrorKind::conflict, "guest {} has no replica here", name_));
-    done(CloneSource{replica_, machine_->guest(), disks_->sizes()});
+    done(CloneSource{.replica = replica_,
+                     .guest = machine_->guest(),
+                     .disk_bytes = disks_->sizes(),
+                     .machine = make_offer(*machine_, Term{}, disks_->sizes())});
   });
 }
 
@@ -176,7 +187,9 @@ void GuestEngine::close_output() {
 // Under the lock, so that nothing is opened after begin_stop has closed it.
 void GuestEngine::open_output() {
   const std::lock_guard lock{mutex_};
-  if (network_ && !closing_) network_->open();
+  if (!network_ || closing_) return;
+  network_->open();
+  if (std::exchange(announces_, false)) network_->announce();
 }
 
 void GuestEngine::hold_output() {
@@ -386,6 +399,48 @@ Result<> GuestEngine::do_start(const config::Guest& guest, DiskTrust trust) {
   return {};
 }
 
+Result<> GuestEngine::do_import(const config::Guest& guest, const std::string& path,
+                                const Tell& tell) {
+  UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already"));
+  const OrdinaryPriority not_before_other_guests;
+  if (const auto loaded = load_checkpoint(guest, path, tell); !loaded) {
+    do_stop();
+    return loaded;
+  }
+  log::info("guest.imported", {log::kv("guest", name_), log::kv("file", path),
+                               log::kv("accelerator", machine_->fingerprint().accelerator),
+                               log::kv("pid", machine_->pid())});
+  const std::lock_guard lock{mutex_};
+  phase_ = EnginePhase::running;
+  announces_ = true;
+  return {};
+}
+
+Result<> GuestEngine::load_checkpoint(const config::Guest& guest, const std::string& path,
+                                      const Tell& tell) {
+  UNDERSTUDY_CHECK(check_memory(std::uint64_t{guest.memory_mib()} << 20U, "the guest"));
+  forget_memory();
+  UNDERSTUDY_CHECK(open_disks(guest, DiskMode::standby));
+  UNDERSTUDY_CHECK(create(guest, hypervisor::Start::incoming));
+  CheckpointProgress progress;
+  progress.tell = tell;
+  progress.go_on = [this]() -> Result<> {
+    if (interrupted()) return fail(ErrorKind::closed, "it was ended before it was done");
+    return {};
+  };
+  UNDERSTUDY_TRY(const auto devices,
+                 import_checkpoint(path, *machine_, *disks_, disk_state_, progress));
+  disks_->set_mode(DiskMode::plain);
+  return machine_->promote({devices.bytes, devices.used_bytes});
+}
+
+bool GuestEngine::interrupted() const {
+  const std::lock_guard lock{mutex_};
+  return stopping_ || closing_ ||
+         std::any_of(requests_.begin(), requests_.end(),
+                     [](const Posted& one) { return one.urgency == Urgency::interrupts; });
+}
+
 /// The guest's images are this host's from now on; only an operator knows where they come from if
 /// it has not written them itself.
 Result<> GuestEngine::own_disks(DiskTrust trust) {
@@ -405,12 +460,7 @@ Result<> GuestEngine::do_protect(const replication::SenderParties& parties, Term
   events.wake = [this] { ::eventfd_write(wake_.get(), 1); };
   events.first_commit = [this](Epoch epoch) { report_(ReplicaReady{epoch}); };
   events.lost = [this](const Error& why) { report_(BackupLost{why}); };
-  events.cancelled = [this] {
-    const std::lock_guard lock{mutex_};
-    return stopping_ || closing_ ||
-           std::any_of(requests_.begin(), requests_.end(),
-                       [](const Posted& one) { return one.urgency == Urgency::interrupts; });
-  };
+  events.cancelled = [this] { return interrupted(); };
 
   UNDERSTUDY_TRY(auto opened, Primary::open(*machine_, *network_, machine_->guest().protection(),
                                             {parties, make_offer(*machine_, term, disks_->sizes()),
@@ -558,6 +608,7 @@ void GuestEngine::do_stop() {
   {
     const std::lock_guard lock{mutex_};
     phase_ = EnginePhase::empty;
+    announces_ = false;
     network = std::exchange(network_, nullptr);
     detours_.clear();
     replica = std::exchange(replica_, nullptr);

@@ -70,6 +70,10 @@ class GuestEngine {
   // --- requests, in order; thread-safe. Each is refused with `conflict` in the wrong phase.
   /// Boots the guest, output closed.
   void start(const config::Guest& guest, DiskTrust trust, Done done);
+  /// The same from a checkpoint file, over the guest's disk images. `tell` as CheckpointProgress
+  /// has it, on the engine's thread.
+  using Tell = std::function<void(const std::string& step, double fraction)>;
+  void import_from(const config::Guest& guest, const std::string& path, Tell tell, Done done);
   /// Full synchronisation to a backup, then epochs; done when epoch 1 is sealed.
   void protect(const replication::SenderParties& parties, Term term, Done done);
   /// Ends protection; the guest runs on. The gate stays as it is.
@@ -140,6 +144,12 @@ class GuestEngine {
   [[nodiscard]] Result<> need_phase(std::initializer_list<EnginePhase> wanted,
                                     std::string_view remedy) const;
   [[nodiscard]] Result<> do_start(const config::Guest& guest, DiskTrust trust);
+  [[nodiscard]] Result<> do_import(const config::Guest& guest, const std::string& path,
+                                   const Tell& tell);
+  [[nodiscard]] Result<> load_checkpoint(const config::Guest& guest, const std::string& path,
+                                         const Tell& tell);
+  /// What is under way shall end: the daemon does, or something else is wanted.
+  [[nodiscard]] bool interrupted() const;
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
   [[nodiscard]] Result<> do_promote(Output output);
@@ -179,6 +189,7 @@ class GuestEngine {
   EnginePhase phase_{EnginePhase::empty};
   std::string accelerator_;
   std::shared_ptr<netbuffer::GuestNetwork> network_;
+  bool announces_{};                   ///< the guest has come from elsewhere: once its output opens
   std::unique_ptr<GuestDisks> disks_;  ///< set while there is a machine; maybe of no disk
   Detours detours_;                    ///< of its NICs
   std::shared_ptr<Primary> primary_;

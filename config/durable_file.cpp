@@ -40,14 +40,14 @@ Result<> write_durably(const std::string& path, std::string_view text) {
   return {};
 }
 
+}  // namespace
+
 Result<> sync_directory_of(const std::string& path) {
   const auto parent = std::filesystem::path{path}.parent_path().string();
   const UniqueFd directory{::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!directory || ::fsync(directory.get()) != 0) return fail_errno(parent);
   return {};
 }
-
-}  // namespace
 
 Result<> replace_durably(const std::string& path, std::string_view text) {
   const auto fresh = path + ".new";

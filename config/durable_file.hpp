@@ -17,6 +17,9 @@ namespace understudy {
 /// It is not there any more, durably; the same.
 [[nodiscard]] Result<> remove_durably(const std::string& path);
 
+/// What was made or renamed there is found after a power loss, too.
+[[nodiscard]] Result<> sync_directory_of(const std::string& path);
+
 class DurableFile {
  public:
   /// `kind` is its first line, `limit` what a body may have in bytes.

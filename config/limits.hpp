@@ -133,6 +133,15 @@ inline constexpr auto history_tick = 1s;                         ///< it is look
 inline constexpr auto history_patience = 10s;  ///< until what is committed is in the file
 inline constexpr std::size_t clones = 4;       ///< at once, on one host
 
+// --- checkpoint files
+inline constexpr std::size_t checkpoint_block_bytes = 1U << 20U;  ///< of pages or chunks in one
+/// With the numbers that go before them.
+inline constexpr std::size_t checkpoint_contents_bytes = checkpoint_block_bytes + (4U << 10U);
+inline constexpr std::size_t checkpoint_about_bytes = 256U << 10U;
+inline constexpr std::size_t checkpoint_path_bytes = 4000;
+/// Written until it is on the disk before more is: what else lives there waits for no more.
+inline constexpr std::size_t checkpoint_sync_bytes = 8U << 20U;
+
 inline constexpr auto drill_lateness = 3600s;  ///< of a scheduled drill that could not be begun
 inline constexpr std::size_t schedule_bytes = 100;
 
@@ -318,6 +327,11 @@ static_assert(http_token_bytes_max * 2 < http_header_bytes, "a token fits a requ
 static_assert(shared_key_bytes < shared_key_bytes_max, "a key file may be longer than it must");
 static_assert(disk_digests * 18 + 64 <= frame_payload_bytes, "digests fit their reply's frame");
 static_assert(activity_extent_bytes % disk_chunk_bytes == 0, "an extent has whole chunks");
+static_assert(checkpoint_block_bytes % disk_chunk_bytes == 0 &&
+                  checkpoint_block_bytes / page_bytes * 8 + 8 <=
+                      checkpoint_contents_bytes - checkpoint_block_bytes,
+              "the numbers of a block's pages fit before them");
+static_assert(checkpoint_about_bytes <= checkpoint_contents_bytes);
 static_assert(activity_map_bytes + 4096 <= frame_payload_bytes, "a map fits its reply's frame");
 static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");
 static_assert(watchdog_period * 5 < std::chrono::seconds{watchdog_timeout_s_min},

@@ -73,13 +73,7 @@ Result<> CloneRunner::make_clone() {
   const auto stopped = [] { return fail(ErrorKind::closed, "this host's daemon is stopping"); };
   std::optional<checkpointer::History::Pin> past;
   if (order_.moment) {
-    const auto& history = order_.source.replica->history();
-    if (!history) {
-      return fail(ErrorKind::conflict,
-                  "no history of guest {0} is kept here; give it history {{}} in this host's "
-                  "configuration, and protect it anew",
-                  order_.info.guest());
-    }
+    UNDERSTUDY_TRY(const auto history, checkpointer::history_of(order_.source));
     UNDERSTUDY_TRY(auto pin, history->find(*order_.moment));
     past.emplace(std::move(pin));
   }
@@ -93,15 +87,12 @@ Result<> CloneRunner::make_clone() {
     events_.progress("copying the memory", clone_->fraction());
     std::this_thread::sleep_for((now() - begun) * limits::clone_copy_rest);
   }
-  const auto age = now() - clone_->frozen().committed_at;
-  order_.info.set_committed_unix_us(
-      static_cast<std::uint64_t>((unix_now() - in_microseconds(age)).time_since_epoch().count()));
   if (past) {
     events_.progress("going back", -1);
-    UNDERSTUDY_TRY(const auto point, clone_->go_back(past->epoch()));
-    order_.info.set_committed_unix_us(
-        static_cast<std::uint64_t>(point.committed_at.time_since_epoch().count()));
+    UNDERSTUDY_CHECK(clone_->go_back(past->epoch()));
   }
+  order_.info.set_committed_unix_us(
+      static_cast<std::uint64_t>(clone_->committed_at().time_since_epoch().count()));
   order_.info.set_epoch(clone_->frozen().epoch.value());
   return clone_->run();
 }

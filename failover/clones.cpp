@@ -80,15 +80,10 @@ void Clones::history(const std::shared_ptr<ControlCall>& call, GuestHost& guest)
   const auto name = call->request().history().guest();
   guest.clone_source([call, name](Result<checkpointer::CloneSource> source) {
     if (!source) return call->fail(source.error());
-    const auto& history = source->replica->history();
-    if (!history) {
-      return call->fail({ErrorKind::conflict,
-                         fmt::format("no history of guest {} is kept here; give it history {{}} in "
-                                     "this host's configuration, and protect it anew",
-                                     name)});
-    }
+    const auto history = checkpointer::history_of(*source);
+    if (!history) return call->fail(history.error());
     control::Reply reply;
-    *reply.mutable_history() = to_message(history->report(unix_now()));
+    *reply.mutable_history() = to_message((*history)->report(unix_now()));
     reply.mutable_history()->set_guest(name);
     call->finish(std::move(reply));
   });

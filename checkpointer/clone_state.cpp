@@ -1,0 +1,96 @@
+#include "checkpointer/clone_state.hpp"
+
+#include <utility>
+
+#include "checkpointer/disk_undo.hpp"
+#include "checkpointer/offer.hpp"
+#include "config/assert.hpp"
+#include "config/limits.hpp"
+
+namespace understudy::checkpointer {
+
+Result<std::shared_ptr<History>> history_of(const CloneSource& source) {
+  if (const auto& history = source.replica->history()) return history;
+  return fail(ErrorKind::conflict,
+              "no history of guest {} is kept here; give it history {{}} in this host's "
+              "configuration, and protect it anew",
+              source.guest.name());
+}
+
+Result<std::unique_ptr<CloneState>> CloneState::prepare(CloneSource source,
+                                                        const std::string& directory) {
+  UNDERSTUDY_CHECK(check_memory(source.replica->layout().bytes() + limits::clone_memory_reserve,
+                                "a clone of the guest"));
+  std::shared_ptr<DiskSnapshot> disks;
+  if (!source.disk_bytes.empty()) {
+    UNDERSTUDY_TRY(disks, DiskSnapshot::create(directory, source.disk_bytes));
+  }
+  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
+  std::unique_ptr<CloneState> state{new CloneState{std::move(source), std::move(disks)}};
+  for (std::size_t i = 0; i < state->source_.disk_bytes.size(); ++i) {
+    UNDERSTUDY_TRY(auto own, ChunkStore::create(directory, state->disks_->bytes(i)));
+    state->devices_.push_back(std::make_unique<CloneDisk>(state->disks_, i, std::move(own)));
+  }
+  return state;
+}
+
+CloneState::~CloneState() {
+  if (ram_) source_.replica->thaw(ram_, disks_);
+}
+
+Result<> CloneState::freeze(std::span<std::byte> image) {
+  image_ = image;
+  auto ram = std::make_shared<RamSnapshot>(source_.replica->ram(), image);
+  UNDERSTUDY_TRY(frozen_, source_.replica->freeze(ram, disks_));
+  ram_ = std::move(ram);
+  committed_at_ = unix_now() - in_microseconds(now() - frozen_.committed_at);
+  return {};
+}
+
+Result<bool> CloneState::copy() {
+  const bool more = ram_->copy(limits::clone_copy_pages);
+  if (more) return true;
+  if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
+  source_.replica->thaw(ram_, nullptr);  // others may begin
+  if (!disks_) return false;
+  const bool settled = disks_->wait_until_settled(limits::clone_disk_step);
+  UNDERSTUDY_CHECK(check());
+  return !settled;
+}
+
+Result<HistoryPoint> CloneState::go_back(Epoch epoch) {
+  const auto& history = source_.replica->history();
+  UNDERSTUDY_ASSERT(history && frozen_.pin, "only a replica with a history has an earlier epoch");
+  UNDERSTUDY_TRY(const auto path, history->path(frozen_.epoch, epoch));
+  const ImageView image{image_, frozen_.device_area.bytes()};
+  for (const auto& piece : path.memory) {
+    UNDERSTUDY_TRY(const auto records, piece->read());
+    UNDERSTUDY_CHECK(check_records(records, image.pages()));
+    apply_records(records, image, [](std::uint64_t) {});
+  }
+  const DiskUndo undo{source_.disk_bytes};
+  std::vector<BlockDevice*> devices;
+  for (const auto& device : devices_) devices.push_back(device.get());
+  for (const auto& piece : path.disks) {
+    UNDERSTUDY_TRY(const auto records, piece->read());
+    UNDERSTUDY_CHECK(check_records(records, undo.blocks()));
+    if (const auto error = undo.apply(records, devices))
+      return fail_errno("the clone's disks", error.value());
+  }
+  const auto state = image.devices.first(path.to.device_bytes);
+  frozen_.epoch = path.to.epoch;
+  frozen_.devices.assign(state.begin(), state.end());
+  frozen_.used_bytes = path.to.used_bytes;
+  frozen_.pin.reset();
+  committed_at_ = path.to.committed_at;
+  return path.to;
+}
+
+Result<> CloneState::check() const {
+  if (!disks_) return {};
+  if (const auto why = disks_->broken(); !why.empty())
+    return fail(ErrorKind::closed, "the clone's disks: {}", why);
+  return {};
+}
+
+}  // namespace understudy::checkpointer
