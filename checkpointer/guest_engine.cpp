@@ -431,7 +431,12 @@ Result<> GuestEngine::load_checkpoint(const config::Guest& guest, const std::str
   UNDERSTUDY_TRY(const auto devices,
                  import_checkpoint(path, *machine_, *disks_, disk_state_, progress));
   disks_->set_mode(DiskMode::plain);
-  return machine_->promote({devices.bytes, devices.used_bytes});
+  const auto runs = machine_->promote({devices.bytes, devices.used_bytes});
+  if (runs || disks_->empty()) return runs;
+  return fail(
+      runs.error().kind,
+      "{}; its disk images here hold that moment, to boot from: understudy start {} --accept-disks",
+      runs.error().message, name_);
 }
 
 bool GuestEngine::interrupted() const {

@@ -28,6 +28,14 @@ void worsen(control::DrillImpact& worst, const control::DrillImpact& more) {
 
 }  // namespace
 
+std::optional<std::string> why_too_much(const control::Guest& seen, std::uint32_t max_commit_ms) {
+  if (seen.throttled()) return "the real guest was throttled meanwhile";
+  const auto p50_ms = seen.commit_latency_us().p50() / 1000;
+  if (p50_ms <= max_commit_ms) return std::nullopt;
+  return fmt::format("the real guest's commits took {:.0f} ms (p50), more than {} ms", p50_ms,
+                     max_commit_ms);
+}
+
 /// A drill for which nobody waits.
 class Drills::Scheduled : public ControlCall {
  public:
@@ -220,21 +228,14 @@ void Drills::start(const std::shared_ptr<ControlCall>& call, DrillOrder order) {
   runner_ = std::make_unique<DrillRunner>(std::move(order), std::move(events));
 }
 
-std::optional<std::string> Drills::why_too_much(const control::Guest& seen) const {
-  if (seen.throttled()) return "the real guest was throttled meanwhile";
-  const auto p50_ms = seen.commit_latency_us().p50() / 1000;
-  if (p50_ms <= max_commit_ms_) return std::nullopt;
-  return fmt::format("the real guest's commits took {:.0f} ms (p50), more than {} ms", p50_ms,
-                     max_commit_ms_);
-}
-
 void Drills::tick() {
   if (real_) tick_real();
   if (!runner_) return;
   const auto* seen = seen_(guest_);
   if (seen == nullptr) return;
   worsen(worst_, impact_of(*seen));
-  if (const auto why = why_too_much(*seen)) runner_->cancel("stopped by itself: " + *why);
+  if (const auto why = why_too_much(*seen, max_commit_ms_))
+    runner_->cancel("stopped by itself: " + *why);
 }
 
 void Drills::finish(control::DrillReport report) {

@@ -19,6 +19,11 @@
 
 namespace understudy::failover {
 
+/// Why work beside a guest's replica must end, by what the active host said of the guest: it is
+/// throttled, or its commits take longer (p50). nullopt: it may go on.
+[[nodiscard]] std::optional<std::string> why_too_much(const control::Guest& seen,
+                                                      std::uint32_t max_commit_ms);
+
 class Drills {
  public:
   /// What the active host last said of a guest; nullptr: nothing.
@@ -60,7 +65,6 @@ class Drills {
   void start_real(GuestHost& guest, RealDrill::Parties parties, config::Drill plan,
                   control::DrillReport report);
   void finish(control::DrillReport report);
-  [[nodiscard]] std::optional<std::string> why_too_much(const control::Guest& seen) const;
 
   boost::asio::io_context& io_;
   const Settings& settings_;

@@ -193,6 +193,9 @@ void GuestHost::start(std::shared_ptr<ControlCall> call) {
   disk_trust_ = accepted ? checkpointer::DiskTrust::accepted : checkpointer::DiskTrust::checked;
   begin(std::move(call), role_.start(daemon_.book));
 }
+void GuestHost::import_from(std::shared_ptr<ControlCall> call) {
+  begin(std::move(call), role_.start(daemon_.book));
+}
 void GuestHost::stop(std::shared_ptr<ControlCall> call) {
   begin(std::move(call), role_.stop(daemon_.book));
 }
@@ -266,9 +269,22 @@ void GuestHost::perform(const act::StartGuest&) {
           fail(ErrorKind::invalid, "guest {} is not in this host's configuration", name_));
     });
   }
-  engine_.start(*guest, std::exchange(disk_trust_, {}), [this](Result<> outcome) {
+  const auto started = [this](Result<> outcome) {
     post([this, outcome = std::move(outcome)] { role_.started(outcome); });
-  });
+  };
+  if (!calls_.empty() && calls_.front()->request().has_import()) {
+    return engine_.import_from(*guest, calls_.front()->request().import().path(), tell_caller(),
+                               started);
+  }
+  engine_.start(*guest, std::exchange(disk_trust_, {}), started);
+}
+
+checkpointer::GuestEngine::Tell GuestHost::tell_caller() {
+  return [this](const std::string& step, double fraction) {
+    boost::asio::post(daemon_.io, [this, step, fraction] {
+      if (!calls_.empty()) calls_.front()->progress(step, fraction);
+    });
+  };
 }
 
 void GuestHost::perform(const act::StopGuest& action) {
@@ -364,6 +380,8 @@ void GuestHost::perform(const act::Answer& action) {
 std::string GuestHost::done_text(const control::Request& request, const std::string& what) const {
   if (request.has_protect())
     return fmt::format("guest {} {} to {}", name_, what, request.protect().backup());
+  if (request.has_import())
+    return fmt::format("guest {} {} from {}", name_, what, request.import().path());
   if (!request.has_switch_over()) return fmt::format("guest {} {}", name_, what);
   return fmt::format("guest {} {} to {}: paused here until it ran there for {:.1f} ms", name_, what,
                      host_name(daemon_.book.decided(name_).active),

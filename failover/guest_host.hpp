@@ -42,6 +42,9 @@ class GuestHost {
   void tick();
 
   void start(std::shared_ptr<ControlCall> call);
+  /// The same from a checkpoint file, which has been checked: check_import first.
+  void import_from(std::shared_ptr<ControlCall> call);
+  [[nodiscard]] Result<> check_import() const { return role_.check_start(daemon_.book); }
   void stop(std::shared_ptr<ControlCall> call);
   void protect(std::shared_ptr<ControlCall> call);
   void unprotect(std::shared_ptr<ControlCall> call);
@@ -91,6 +94,7 @@ class GuestHost {
   void perform(const Action& action);
   void perform(const act::Propose& action);
   void perform(const act::StartGuest& action);
+  [[nodiscard]] checkpointer::GuestEngine::Tell tell_caller();
   void perform(const act::StopGuest& action);
   void perform(const act::EndSession& action);
   void perform(const act::Promote& action);

@@ -285,7 +285,7 @@ Result<> GuestRole::need_active(const RecordBook& book) const {
               guest_);
 }
 
-Result<> GuestRole::start(const RecordBook& book) {
+Result<> GuestRole::check_start(const RecordBook& book) const {
   UNDERSTUDY_CHECK(accept_request(book));
   const auto record = book.decided(guest_);
   const bool taken = record.active != nobody && record.active != book.dead();
@@ -293,6 +293,11 @@ Result<> GuestRole::start(const RecordBook& book) {
     return fail(ErrorKind::conflict, "guest {} runs already (`understudy status` shows where)",
                 guest_);
   }
+  return {};
+}
+
+Result<> GuestRole::start(const RecordBook& book) {
+  UNDERSTUDY_CHECK(check_start(book));
   take({.kind = Kind::start});
   return {};
 }

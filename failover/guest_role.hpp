@@ -87,6 +87,8 @@ class GuestRole {
 
   // --- requests of the operator; an error is the answer, otherwise an Answer follows
   [[nodiscard]] Result<> start(const RecordBook& book);
+  /// Whether it would be refused.
+  [[nodiscard]] Result<> check_start(const RecordBook& book) const;
   [[nodiscard]] Result<> stop(const RecordBook& book);
   [[nodiscard]] Result<> protect(const RecordBook& book, NodeId backup);
   [[nodiscard]] Result<> unprotect(const RecordBook& book);

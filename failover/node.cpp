@@ -37,6 +37,8 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kDrill: return request.drill().guest();
     case control::Request::kHistory: return request.history().guest();
     case control::Request::kClone: return request.clone().guest();
+    case control::Request::kExport: return request.export_().guest();
+    case control::Request::kImport: return request.import().guest();
     default: return {};
   }
 }
@@ -63,14 +65,11 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
       availability_{settings_.config().state_dir()},
       watch_{settings_.this_host().name()},
       hooks_{settings_},
-      drills_{io_, settings_,
-              [this](const std::string& name) -> const control::Guest* {
-                const auto found = heard_.find(name);
-                return found == heard_.end() ? nullptr : &found->second.guest;
-              },
+      drills_{io_, settings_, [this](const std::string& name) { return heard_of(name); },
               [this](const std::string& name) { ask_for_guest(daemon_, name); },
               [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
       clones_{io_, settings_},
+      files_{io_, settings_, [this](const std::string& name) { return heard_of(name); }},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session},
       link_tests_{io_, settings_, transports_} {}
 
@@ -138,6 +137,7 @@ void Node::stop() {
   timer_.cancel();
   drills_.stop();
   clones_.stop();
+  files_.stop();
   hooks_.stop();
   link_tests_.stop();
   if (membership_) membership_->stop();
@@ -251,6 +251,7 @@ void Node::tick() {
     one->tick();
   }
   drills_.tick();
+  files_.tick();
   for (const auto& drill : drills_.due()) drills_.begin_scheduled(guest(drill.guest), drill);
   drain_.tick();
   fencer_.decide();
@@ -293,6 +294,11 @@ void Node::hear(const peer::Summary& summary) {
     availability_.take_over(heard.guest.name(), heard.guest.availability());
   }
   heard_[heard.guest.name()] = std::move(heard);
+}
+
+const control::Guest* Node::heard_of(const std::string& name) const {
+  const auto found = heard_.find(name);
+  return found == heard_.end() ? nullptr : &found->second.guest;
 }
 
 void Node::account() {
@@ -398,15 +404,15 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     const std::lock_guard lock{mutex_};
     return guests_.contains(name);
   }();
-  if (!known || (request.has_start() && settings_.find_guest(name) == nullptr)) {
+  const bool starts = request.has_start() || request.has_import();
+  if (!known || (starts && settings_.find_guest(name) == nullptr)) {
     return call->fail(
         {ErrorKind::invalid,
          fmt::format("host {} has no guest \"{}\" in its configuration; `understudy status` lists "
                      "the guests it knows",
                      settings_.this_host().name(), name)});
   }
-  if ((request.has_start() || request.drill().real()) && drain_.drained())
-    return call->fail(drain_.refusal());
+  if ((starts || request.drill().real()) && drain_.drained()) return call->fail(drain_.refusal());
   auto& one = guest(name);
   switch (request.what_case()) {
     case control::Request::kStart: return one.start(call);
@@ -417,6 +423,8 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kDrill: return drills_.begin(call, one);
     case control::Request::kHistory: return clones_.history(call, one);
     case control::Request::kClone: return clones_.begin(call, one);
+    case control::Request::kExport: return files_.begin_export(call, one);
+    case control::Request::kImport: return files_.begin_import(call, one);
     default: return one.verify(call);
   }
 }

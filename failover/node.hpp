@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "config/settings.hpp"
+#include "failover/checkpoint_files.hpp"
 #include "failover/clones.hpp"
 #include "failover/corosync_membership.hpp"
 #include "failover/drain.hpp"
@@ -75,6 +76,8 @@ class Node final : public MembershipEvents {
   void tick();
   void summarise();
   void hear(const peer::Summary& summary);
+  /// What its active host last said of a guest; nullptr: nothing.
+  [[nodiscard]] const control::Guest* heard_of(const std::string& name) const;
   void account();
   void tell_changes();
   void tell(control::Event event);
@@ -109,6 +112,7 @@ class Node final : public MembershipEvents {
   EventLog events_;
   Drills drills_;
   Clones clones_;
+  CheckpointFiles files_;
   Drain drain_;
   LinkTests link_tests_;
   TimePoint accounted_;

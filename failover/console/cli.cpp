@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <ostream>
 #include <span>
 #include <thread>
 
 #include <fmt/format.h>
-#include <CLI/CLI.hpp>
 
 #include "config/clock.hpp"
 #include "config/limits.hpp"
+#include "failover/console/commands.hpp"
 #include "failover/console/completion.hpp"
 #include "failover/console/drill_view.hpp"
 #include "failover/console/history_view.hpp"
@@ -25,28 +26,6 @@ namespace understudy::failover::console {
 namespace {
 
 constexpr auto watch_interval = std::chrono::seconds{1};
-
-/// What the command line asks for.
-struct Wish {
-  std::string socket{default_socket};
-  std::string guest;
-  std::string backup;
-  std::string host;
-  std::string month;
-  std::string html;
-  std::string probe_file;
-  std::string at;
-  std::string ago;
-  std::string epoch;
-  std::string gdb;
-  std::string stop;
-  bool accept_disks{};
-  bool repair{};
-  bool yes{};
-  bool real{};
-  bool json{};
-  bool watch{};
-};
 
 class Console {
  public:
@@ -149,6 +128,34 @@ class Console {
     return command(request);
   }
 
+  int export_to() {
+    control::Request request;
+    auto& wanted = *request.mutable_export_();
+    wanted.set_guest(wish_.guest);
+    wanted.set_path(absolute(wish_.file));
+    wanted.set_replace(wish_.force);
+    const auto moment = parse_moment(wish_.at, wish_.ago, wish_.epoch);
+    if (!moment) {
+      err_ << "understudy: " << moment.error().message << "\n";
+      return exit_refused;
+    }
+    *wanted.mutable_moment() = *moment;
+    return command(request);
+  }
+
+  int import_from() {
+    control::Request request;
+    request.mutable_import()->set_guest(wish_.guest);
+    request.mutable_import()->set_path(absolute(wish_.file));
+    if (!wish_.yes) {
+      const int code = confirm(
+          request, fmt::format("name of the guest to import it ({})", wish_.guest), wish_.guest);
+      if (code != exit_done) return code;
+    }
+    request.mutable_import()->set_sure(true);
+    return command(request);
+  }
+
   int confirm_dead() {
     control::Request request;
     request.mutable_confirm_dead()->set_host(wish_.host);
@@ -160,17 +167,29 @@ class Console {
   }
 
   int command(const control::Request& request) {
-    ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
-                                                                    : ProgressView::Mode::lines};
-    const auto reply = ControlClient::call(wish_.socket, request, [&](const auto& step) {
-      err_ << progress.advance(step) << std::flush;
-    });
-    err_ << progress.end() << std::flush;
+    const auto reply = call(request);
     if (!reply) return unreachable(reply.error());
     return show(*reply);
   }
 
  private:
+  /// As the daemon must be told: its directory is another one.
+  static std::string absolute(const std::string& path) {
+    std::error_code none;
+    return std::filesystem::absolute(path, none).string();
+  }
+
+  /// Shows how it gets on.
+  Result<control::Reply> call(const control::Request& request) {
+    ProgressView progress{terminal_.err == Terminal::Kind::terminal ? ProgressView::Mode::bar
+                                                                    : ProgressView::Mode::lines};
+    auto reply = ControlClient::call(wish_.socket, request, [&](const auto& step) {
+      err_ << progress.advance(step) << std::flush;
+    });
+    err_ << progress.end() << std::flush;
+    return reply;
+  }
+
   [[nodiscard]] Result<std::string> read_plan() const {
     std::ifstream file{wish_.probe_file, std::ios::binary};
     std::string text(limits::drill_plan_bytes + 1, '\0');
@@ -186,7 +205,7 @@ class Console {
   /// First what is at stake, then the question; exit_done: do it.
   int confirm(const control::Request& request, const std::string& question,
               const std::string& expected) {
-    const auto stakes = ControlClient::call(wish_.socket, request, {});
+    const auto stakes = call(request);
     if (!stakes) return unreachable(stakes.error());
     if (stakes->has_error()) return show(*stakes);
     err_ << stakes->stakes().text() << std::flush;
@@ -242,6 +261,9 @@ class Console {
       case control::Reply::kClone:
         out_ << clone_view(reply.clone(), paint_);
         return good(reply.clone()) ? exit_done : exit_refused;
+      case control::Reply::kExported:
+        out_ << exported_view(reply.exported(), paint_);
+        return exit_done;
       case control::Reply::kClones: out_ << clones_view(reply.clones(), paint_); return exit_done;
       default: return refused({});
     }
@@ -300,6 +322,7 @@ class Console {
       case control::Reply::kDrill: return reply.drill().passed() ? exit_done : exit_refused;
       case control::Reply::kDrills:
       case control::Reply::kHistory:
+      case control::Reply::kExported:
       case control::Reply::kClones: return exit_done;
       case control::Reply::kClone: return good(reply.clone()) ? exit_done : exit_refused;
       default: return exit_refused;
@@ -329,122 +352,6 @@ class Console {
   Terminal terminal_;
   Paint paint_;
 };
-
-control::Request request_for(const std::string& command, const Wish& wish) {
-  control::Request request;
-  if (command == "start") {
-    request.mutable_start()->set_guest(wish.guest);
-    request.mutable_start()->set_accept_disks(wish.accept_disks);
-  }
-  if (command == "stop") request.mutable_stop()->set_guest(wish.guest);
-  if (command == "unprotect") request.mutable_unprotect()->set_guest(wish.guest);
-  if (command == "switchover") request.mutable_switch_over()->set_guest(wish.guest);
-  if (command == "verify") {
-    request.mutable_verify()->set_guest(wish.guest);
-    request.mutable_verify()->set_repair(wish.repair);
-  }
-  if (command == "protect") {
-    request.mutable_protect()->set_guest(wish.guest);
-    request.mutable_protect()->set_backup(wish.backup);
-  }
-  if (command == "drain") request.mutable_drain()->set_host(wish.host);
-  if (command == "undrain") request.mutable_undrain()->set_host(wish.host);
-  if (command == "history") request.mutable_history()->set_guest(wish.guest);
-  if (command == "clones") request.mutable_clones();
-  if (command == "drills") request.mutable_drills();
-  if (command == "link") request.mutable_link_test()->set_host(wish.host);
-  return request;
-}
-
-CLI::App* add_guest_command(CLI::App& app, const char* name, const char* help, Wish& wish) {
-  auto* command = app.add_subcommand(name, help);
-  command->add_option("VM", wish.guest, "the guest's name in the configuration")->required();
-  return command;
-}
-
-void add_history_commands(CLI::App& app, Wish& wish) {
-  add_guest_command(app, "history", "What of a guest's past can be gone back to, on its backup",
-                    wish);
-  auto* clone = add_guest_command(
-      app, "clone", "Let a past moment of the replica here run in a network of its own", wish);
-  auto* at = clone->add_option("--at", wish.at, "the newest epoch until then (UTC)");
-  at->type_name("TIME");
-  auto* ago = clone->add_option("--ago", wish.ago, "the same, so long ago: 30s, 5m, 2h");
-  ago->type_name("SPAN")->excludes(at);
-  auto* epoch = clone->add_option("--epoch", wish.epoch, "exactly this epoch");
-  epoch->type_name("N")->excludes(at)->excludes(ago);
-  auto* probe = clone->add_option("--probe", wish.probe_file, "ask it that (config.Drill), too");
-  probe->type_name("FILE");
-  auto* gdb = clone->add_option(
-      "--gdb", wish.gdb, "let gdb in: a port in the clone's network, or a socket's whole path");
-  gdb->type_name("WHERE");
-  auto* stop = clone->add_option("--stop", wish.stop, "end this clone");
-  stop->type_name("ID");
-  for (auto* other : {at, ago, epoch, probe, gdb}) stop->excludes(other);
-  app.add_subcommand("clones", "The clones on this host");
-}
-
-void describe(CLI::App& app, Wish& wish) {
-  app.name("understudy");
-  app.require_subcommand(1);
-  app.fallthrough();
-  app.set_version_flag("--version", "understudy " UNDERSTUDY_VERSION);
-  app.set_help_all_flag("--help-all", "Print the help of every command");
-  app.add_option("--socket", wish.socket, "the daemon's control socket")
-      ->envname("UNDERSTUDY_SOCKET")
-      ->capture_default_str()
-      ->type_name("PATH");
-  app.add_flag("--json", wish.json,
-               "print the answer as JSON, by the messages of failover/control.proto");
-  auto* status = app.add_subcommand("status", "Show guests, replication and quorum");
-  status->add_flag("--watch", wish.watch, "again every second, until interrupted");
-  auto* protect = add_guest_command(app, "protect", "Keep a standby of a guest on a backup", wish);
-  protect->add_option("--backup", wish.backup, "the host that takes over")
-      ->required()
-      ->type_name("HOST");
-  add_guest_command(app, "unprotect", "Let a guest run without its backup", wish);
-  add_guest_command(app, "start", "Start a guest on this host", wish)
-      ->add_flag("--accept-disks", wish.accept_disks,
-                 "from the disk images here, even if they are not the newest or not whole");
-  add_guest_command(app, "stop", "Stop a guest that runs on this host", wish);
-  add_guest_command(app, "switchover", "Let a guest's backup run it, and keep it protected", wish);
-  add_guest_command(app, "verify", "Compare a guest's disks and memory with its replica", wish)
-      ->add_flag("--repair", wish.repair, "send what differs on the backup's disks again");
-  auto* sla = add_guest_command(app, "sla", "What a guest's clients had of a month", wish);
-  sla->add_option("--month", wish.month, "another month than this one (UTC)")->type_name("YYYY-MM");
-  sla->add_option("--html", wish.html, "write a report, too")->type_name("FILE");
-  auto* drill = add_guest_command(
-      app, "drill", "Try a failover: a clone of the replica here, asked in a network of its own",
-      wish);
-  drill->add_option("--probe", wish.probe_file, "what to ask it (config.Drill), as text")
-      ->type_name("FILE");
-  auto* real = drill->add_flag("--real", wish.real,
-                               "the guest itself, which runs here, to its backup and back");
-  drill->add_flag("--yes", wish.yes, "do not ask")->needs(real);
-  app.add_subcommand("drills", "The drills of this host, the newest first");
-  add_history_commands(app, wish);
-  for (const auto& [name, help] :
-       {std::pair{"drain", "Move all guests and replicas off this host, and take none"},
-        {"undrain", "Take guests and replicas again"}}) {
-    app.add_subcommand(name, help)
-        ->add_option("HOST", wish.host, "this host's name, to be sure")
-        ->required();
-  }
-  auto* dead = app.add_subcommand("confirm-dead",
-                                  "Of two hosts: the other is dead, this one may go on alone");
-  dead->add_option("HOST", wish.host, "the host that you know to be switched off")->required();
-  dead->add_flag("--yes", wish.yes, "do not ask");
-  auto* link = app.add_subcommand("link", "Examine the path to another host");
-  link->require_subcommand(1);
-  link->add_subcommand("test", "Measure throughput, round trip and loss, over each link")
-      ->add_option("HOST", wish.host, "the other host")
-      ->required();
-  app.add_subcommand("completion", "Print what makes bash and zsh complete these commands");
-  app.footer(
-      "Exit status: 0 done; 1 refused, the replica differs, or a drill failed; 2 wrong usage; 3 "
-      "the daemon is not "
-      "reachable.");
-}
 
 }  // namespace
 
@@ -477,6 +384,8 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   if (command == "sla") return console.sla();
   if (command == "drill") return console.drill();
   if (command == "clone") return console.clone();
+  if (command == "export") return console.export_to();
+  if (command == "import") return console.import_from();
   if (command == "confirm-dead") return console.confirm_dead();
   return console.command(request_for(command, wish));
 }

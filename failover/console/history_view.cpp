@@ -89,6 +89,19 @@ std::string history_view(const control::History& history, UnixTime now, const Pa
   return text;
 }
 
+std::string exported_view(const control::Exported& exported, const Paint& paint) {
+  control::HistoryPoint point;
+  point.set_epoch(exported.epoch());
+  point.set_committed_unix_us(exported.committed_unix_us());
+  constexpr double page_bytes = 4096;
+  constexpr double chunk_bytes = 65'536;
+  return fmt::format("guest {}: {}\n  in {} ({}: {} of memory, {} of disks)\n",
+                     paint(clip(exported.guest(), 64), Colour::bold), point_text(point),
+                     exported.path(), bytes_text(static_cast<double>(exported.bytes())),
+                     bytes_text(static_cast<double>(exported.pages()) * page_bytes),
+                     bytes_text(static_cast<double>(exported.chunks()) * chunk_bytes));
+}
+
 std::string clone_view(const control::CloneInfo& clone, const Paint& paint) {
   control::HistoryPoint point;
   point.set_epoch(clone.epoch());

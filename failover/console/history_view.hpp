@@ -15,6 +15,7 @@ namespace understudy::failover::console {
                                        const Paint& paint);
 [[nodiscard]] std::string clone_view(const control::CloneInfo& clone, const Paint& paint);
 [[nodiscard]] std::string clones_view(const control::CloneList& clones, const Paint& paint);
+[[nodiscard]] std::string exported_view(const control::Exported& exported, const Paint& paint);
 
 /// Of --at, --ago and --epoch, at most one of which is given. UTC.
 [[nodiscard]] Result<control::Moment> parse_moment(const std::string& at, const std::string& ago,

@@ -1,5 +1,6 @@
 #include "failover/console/cli.hpp"
 
+#include <filesystem>
 #include <sstream>
 #include <thread>
 
@@ -93,6 +94,20 @@ class Daemon {
         reply.mutable_drill()->set_passed(true);
         break;
       case control::Request::kUnprotect: return call.done("unprotected");
+      case control::Request::kExport: {
+        auto& exported = *reply.mutable_exported();
+        exported.set_guest(call.request().export_().guest());
+        exported.set_path(call.request().export_().path());
+        exported.set_epoch(call.request().export_().moment().epoch());
+        exported.set_bytes(call.request().export_().replace() ? 2048 : 1024);
+        exported.set_chunks(16);
+        break;
+      }
+      case control::Request::kImport:
+        if (call.request().import().sure())
+          return call.done("started from " + call.request().import().path());
+        reply.mutable_stakes()->set_text("it is overwritten\n");
+        break;
       default: return call.fail({ErrorKind::invalid, "what?"});
     }
     call.finish(std::move(reply));
@@ -219,6 +234,37 @@ TEST_CASE("a real drill says what is at stake, and asks") {
   CHECK(drill({"--real", "--yes"}).code == exit_done);
   CHECK(drill({"--yes"}).code == exit_usage);
   CHECK_THAT(drill({}).out, !Contains("real drill"));
+}
+
+TEST_CASE("a checkpoint file is named to the daemon by its whole path") {
+  const Daemon daemon;
+  const auto exported = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--socket", daemon.path(), "export", "pg"});
+    return understudy_command(std::move(more));
+  };
+  const auto here = std::filesystem::current_path().string();
+  CHECK_THAT(exported({"file", "--epoch", "7"}).out,
+             Contains("epoch 7") && Contains(here + "/file (1.0 KiB: 0 B of memory, 1.0 MiB"));
+  CHECK_THAT(exported({"/tmp/file", "--force"}).out, Contains(" /tmp/file (2.0 KiB"));
+  CHECK(exported({"/tmp/file", "--ago", "soon"}).code == exit_refused);
+  CHECK(exported({"/tmp/file", "--ago", "5m", "--epoch", "7"}).code == exit_usage);
+  CHECK(exported({}).code == exit_usage);
+
+  const auto imported = [&](std::vector<std::string> more, const std::string& typed = {}) {
+    more.insert(more.begin(), {"--socket", daemon.path(), "import", "pg", "file"});
+    Terminal terminal;
+    if (!typed.empty()) terminal.ask = [typed] { return typed; };
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = run(std::move(more), out, err, terminal);
+    return Outcome{code, out.str(), err.str()};
+  };
+  const auto script = imported({});
+  CHECK(script.code == exit_refused);
+  CHECK_THAT(script.err, Contains("it is overwritten") && Contains("nothing was done"));
+  CHECK(imported({}, "no").code == exit_refused);
+  CHECK(imported({}, "pg").out == "started from " + here + "/file\n");
+  CHECK(imported({"--yes"}).code == exit_done);
 }
 
 TEST_CASE("a link test shows a table, and fails if the configured link does") {

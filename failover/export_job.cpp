@@ -1,0 +1,63 @@
+#include "failover/export_job.hpp"
+
+#include <thread>
+#include <utility>
+
+#include "config/limits.hpp"
+
+namespace understudy::failover {
+namespace {
+
+using checkpointer::CheckpointProgress;
+using checkpointer::CloneState;
+using checkpointer::History;
+
+Result<> copy_all(CloneState& state, const CheckpointProgress& progress) {
+  for (bool more = true; more;) {
+    UNDERSTUDY_CHECK(progress.go_on());
+    const auto begun = now();
+    UNDERSTUDY_TRY(more, state.copy());
+    progress.tell("copying the memory", state.fraction());
+    std::this_thread::sleep_for((now() - begun) * progress.rest);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<control::Exported> export_checkpoint(const ExportOrder& order, CheckpointProgress progress) {
+  UNDERSTUDY_CHECK(checkpointer::check_checkpoint_path(order.path, order.if_there));
+  std::optional<History::Pin> past;
+  if (order.moment) {
+    UNDERSTUDY_TRY(const auto history, checkpointer::history_of(order.source));
+    UNDERSTUDY_TRY(auto pin, history->find(*order.moment));
+    past.emplace(std::move(pin));
+  }
+  UNDERSTUDY_TRY(const auto memory, Mapping::anonymous(order.source.replica->layout().bytes()));
+  UNDERSTUDY_TRY(const auto state, CloneState::prepare(order.source, order.directory));
+  UNDERSTUDY_CHECK(state->freeze(memory.bytes()));
+  progress.rest = limits::clone_copy_rest;
+  progress.go_on = [&state, asked = std::move(progress.go_on)]() -> Result<> {
+    UNDERSTUDY_CHECK(state->check());
+    return asked();
+  };
+  UNDERSTUDY_CHECK(copy_all(*state, progress));
+  if (past) {
+    progress.tell("going back", -1);
+    UNDERSTUDY_CHECK(state->go_back(past->epoch()));
+  }
+  checkpointer::CloneCheckpoint checkpoint{*state, order.author};
+  UNDERSTUDY_TRY(const auto counts,
+                 checkpointer::write_checkpoint(checkpoint, order.path, order.if_there, progress));
+  control::Exported exported;
+  exported.set_guest(order.source.guest.name());
+  exported.set_epoch(checkpoint.about().epoch());
+  exported.set_committed_unix_us(checkpoint.about().committed_unix_us());
+  exported.set_path(order.path);
+  exported.set_bytes(counts.bytes);
+  exported.set_pages(counts.pages);
+  exported.set_chunks(counts.chunks);
+  return exported;
+}
+
+}  // namespace understudy::failover

@@ -1,0 +1,163 @@
+"""A past and the newest moment of a protected guest are written to files, and the guest goes on from one of them
+elsewhere, protected as usual. Files that are not whole, or of another guest, change nothing. About 60 s."""
+
+import hashlib
+import json
+import os
+import subprocess
+import unittest
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lab_case import LabCase
+
+from labkit import story
+from labkit.hosts import GUEST
+
+PSQL = "/usr/lib/postgresql/15/bin/psql"
+STATE_FILE = f"state/disks/{GUEST}.state"  # beside the image
+SMALL_DISK = "/mnt"  # in a host: a file system of its own
+LEDGER = "select count(*), max(number), min(number) from ledger"
+
+
+class ExportTest(LabCase):
+    """pg is exported; pg2 is only configured, and never runs."""
+
+    lab_options = {"guest_name": "pg-disk", "memory_mib": 256, "history_s": 3600, "others": [{}]}
+    protected = True
+
+    def ask(self, sql: str) -> str:
+        done = self.hosts.client([PSQL, "-Atc", sql, self.hosts.database.dsn], 30)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
+    def assert_ledger(self, at_least: int, at_most: int):
+        count, last, first = (int(number) for number in self.ask(LEDGER).split("|"))
+        self.assertEqual((count, first), (last, 1), "the ledger has a hole")
+        self.assertGreaterEqual(last, at_least, "a row was acknowledged and is not there")
+        self.assertLessEqual(last, at_most, "a later row is there")
+
+    def export(self, name: str, *words: str) -> dict:
+        done = self.hosts.understudy("b", "export", GUEST, str(self.directory / name), *words, "--json")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout)["exported"]
+
+    def refused(self, host: str, *words: str) -> str:
+        done = self.hosts.understudy(host, *words)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        return done.stderr
+
+    def refuse_exports(self):
+        there = self.directory / "there"
+        there.write_text("not to be lost")
+        self.assertIn("--force", self.refused("b", "export", GUEST, str(there)))
+        self.assertEqual(there.read_text(), "not to be lost")
+        fresh = str(self.directory / "fresh")
+        self.assertIn("on host b; give the command there", self.refused("a", "export", GUEST, fresh))
+        self.assertIn("does not go back so far", self.refused("b", "export", GUEST, fresh, "--ago", "1h"))
+        self.hosts.run("b", ["mount", "-t", "tmpfs", "-o", "size=64m", "small", SMALL_DISK])
+        self.assertIn("another file system", self.refused("b", "export", GUEST, f"{SMALL_DISK}/pg"))
+        self.assertEqual(self.hosts.run("b", ["ls", "-A", SMALL_DISK]).stdout, "")
+        self.assertFalse(os.path.exists(fresh))
+
+    def disk_of(self, host: str) -> tuple[bytes, bytes]:
+        """What the guest's image holds, and what the host thinks of it."""
+        image = self.hosts.lab.host(host).disk
+        with open(image, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest(), (image.parent / STATE_FILE).read_bytes()
+
+    def test_1_moments_are_written_while_the_guest_is_protected(self):
+        with story.LedgerProcess(self.hosts, self.directory) as ledger:
+            type(self).then = len(ledger.wait_acks(20, 20))
+            moment = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+            ledger.wait_acks(self.then + 30, 30)
+            self.refuse_exports()
+            rows = len(ledger.acks())
+            past = self.export("past", "--at", moment)
+            verdict = ledger.stop()
+            self.assertGreater(verdict.acknowledged, rows, "the guest stood still")
+            self.assert_ledger_good(ledger, verdict)
+        newest = self.export("newest")
+        self.assertLess(int(past["epoch"]), int(newest["epoch"]))
+        for one in (past, newest):
+            file = Path(one["path"])
+            self.assertEqual(file.stat().st_size, int(one["bytes"]))
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+            self.assertGreater(int(one["pages"]), 1000)
+            self.assertGreater(int(one["chunks"]), 100)
+        type(self).newest_rows = verdict.acknowledged
+        self.assert_epochs_advance()
+        self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
+
+    def test_2_an_export_ends_with_its_daemon_without_a_trace(self):
+        target = self.directory / "torn"
+        lab = self.hosts.lab
+        export = lab.popen("b", ["understudy", "export", GUEST, str(target)], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
+        line = export.stderr.readline()
+        self.assertIn("copying the memory", line)
+        before = set(os.listdir(self.directory))
+        lab.kill_service("b", "understudyd")
+        export.communicate(timeout=20)
+        if export.returncode != 0:  # else it was faster
+            self.assertEqual(set(os.listdir(self.directory)), before)
+        lab.start_service("b", "understudyd")
+        self.hosts.wait_state("b", "PROTECTED", 90)
+
+    def refuse_imports(self):
+        """Of what is not whole, or not this guest's; and nothing is changed by it."""
+        before = [self.disk_of(host) for host in ("a", "b")]
+        whole = (self.directory / "past").read_bytes()
+        bad = self.directory / "bad"
+        for change, words in ((lambda: bad.write_bytes(whole[:len(whole) * 2 // 3]), "cut off"),
+                              (lambda: bad.write_bytes(self.flipped(whole)), "damaged"),
+                              (lambda: bad.write_bytes(b"QFI\xfb" * 100), "no checkpoint file"),
+                              (bad.unlink, "No such file")):
+            change()
+            self.assertIn(words, self.refused("b", "import", GUEST, str(bad), "--yes"))
+        past = str(self.directory / "past")
+        self.assertIn("of guest pg, not of guest pg2", self.refused("b", "import", "pg2", past, "--yes"))
+        self.assertIn("in a script say --yes", asked := self.refused("b", "import", GUEST, past))
+        self.assertIn("This disk image is overwritten", asked)
+        image = self.hosts.lab.host("b").disk
+        size = image.stat().st_size
+        os.truncate(image, size + 4096)
+        self.assertIn("truncate -s", self.refused("b", "import", GUEST, past, "--yes"))
+        os.truncate(image, size)
+        self.hosts.wait_state("b", "STOPPED", 10)
+        self.assertEqual(before, [self.disk_of(host) for host in ("a", "b")])
+
+    @staticmethod
+    def flipped(data: bytes) -> bytes:
+        at = len(data) // 2
+        return data[:at] + bytes([data[at] ^ 4]) + data[at + 1:]
+
+    def test_3_the_guest_goes_on_from_a_file_and_is_protected(self):
+        self.assertIn("runs already", self.refused("b", "import", GUEST, str(self.directory / "past"), "--yes"))
+        self.hosts.order("a", "stop", GUEST)
+        self.hosts.wait_state("b", "STOPPED", 30)
+        self.refuse_imports()
+
+        self.hosts.order("b", "import", GUEST, str(self.directory / "past"), "--yes")
+        self.hosts.wait_state("b", "UNPROTECTED", 10)
+        self.hosts.wait_database()
+        self.assert_ledger(self.then, self.then + 1)
+        self.assertTrue(self.hosts.database.check(self.hosts)[0])
+
+        self.hosts.order("b", "stop", GUEST)
+        self.hosts.wait_state("a", "STOPPED", 30)
+        self.hosts.order("a", "import", GUEST, str(self.directory / "newest"), "--yes")
+        self.hosts.wait_database()
+        self.assert_ledger(self.newest_rows, self.newest_rows)
+        self.hosts.protect("a", "b")
+        with story.LedgerProcess(self.hosts, self.directory, "again") as ledger:
+            ledger.wait_acks(20, 20)
+            killed = self.hosts.kill("a")
+            ledger.wait_ack_after(killed + 1_000_000_000, 30)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assertEqual(self.guest("b")["active_host"], "b")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
