@@ -1,6 +1,7 @@
 #include "checkpointer/checkpoint_codec.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <zstd.h>
@@ -38,8 +39,10 @@ bool equal(std::span<const std::byte> bytes, const std::string& digest) {
   return std::ranges::equal(bytes, std::as_bytes(std::span{digest}));
 }
 
+/// As fast as memory is read: of a disk this is asked for all of it.
 bool all_zeros(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{}; });
+  return bytes.front() == std::byte{} &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
 template <class Strings>

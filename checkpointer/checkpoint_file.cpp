@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -36,6 +37,13 @@ Result<> check_room(int file, const std::string& where) {
               where, free >> 20U, limits::clone_disk_reserve >> 20U);
 }
 
+/// Of this thread: what a disk is waited for takes nothing from anybody.
+Duration processor_time() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
+}
+
 /// Rests and asks, between pieces of work.
 class Pace {
  public:
@@ -46,14 +54,15 @@ class Pace {
       progress_.tell(step, fraction);
       told_ = at;
     }
-    std::this_thread::sleep_for((at - begun_) * progress_.rest);
-    begun_ = now();
+    const auto used = processor_time();
+    std::this_thread::sleep_for((used - used_before_) * progress_.rest);
+    used_before_ = used;
     return progress_.go_on ? progress_.go_on() : Result<>{};
   }
 
  private:
   const CheckpointProgress& progress_;
-  TimePoint begun_{now()};
+  Duration used_before_{processor_time()};
   TimePoint told_;
 };
 

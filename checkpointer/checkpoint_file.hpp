@@ -32,7 +32,7 @@ struct CheckpointProgress {
   std::function<void(const std::string& step, double fraction)> tell;
   /// An error ends the work, and is its outcome.
   std::function<Result<>()> go_on;
-  /// Rests for so many times as long as it worked: others need the processor.
+  /// Rests for so many times as long as it used a processor: others need it.
   int rest{};
 };
 

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
+import time
 import unittest
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,9 +40,17 @@ class ExportTest(LabCase):
         self.assertLessEqual(last, at_most, "a later row is there")
 
     def export(self, name: str, *words: str) -> dict:
+        before, begun = self.commit_ms(), time.monotonic()
         done = self.hosts.understudy("b", "export", GUEST, str(self.directory / name), *words, "--json")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return json.loads(done.stdout)["exported"]
+        exported = json.loads(done.stdout)["exported"]
+        print(f"  exported {int(exported['pages']) / 256:.0f} MiB of memory and {int(exported['chunks']) / 16:.0f} of"
+              f" disks to {int(exported['bytes']) / 2**20:.0f} MiB in {time.monotonic() - begun:.1f} s; the real"
+              f" guest's commits {before:.1f} ms before, {self.commit_ms():.1f} ms after (p50)", file=sys.stderr)
+        return exported
+
+    def commit_ms(self) -> float:
+        return self.guest("a")["commit_latency_us"]["p50"] / 1000
 
     def refused(self, host: str, *words: str) -> str:
         done = self.hosts.understudy(host, *words)
@@ -68,15 +78,16 @@ class ExportTest(LabCase):
 
     def test_1_moments_are_written_while_the_guest_is_protected(self):
         with story.LedgerProcess(self.hosts, self.directory) as ledger:
-            type(self).then = len(ledger.wait_acks(20, 20))
-            moment = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-            ledger.wait_acks(self.then + 30, 30)
+            rows = len(ledger.wait_acks(20, 20))
+            moment = datetime.now(timezone.utc)
+            rows = len(ledger.wait_acks(rows + 30, 30))
             self.refuse_exports()
-            rows = len(ledger.acks())
-            past = self.export("past", "--at", moment)
+            past = self.export("past", "--at", moment.strftime("%Y-%m-%d %H:%M:%S.%f"))
             verdict = ledger.stop()
             self.assertGreater(verdict.acknowledged, rows, "the guest stood still")
             self.assert_ledger_good(ledger, verdict)
+        type(self).then = max(ack.number for ack in ledger.acks() if ack.realtime_ns <= moment.timestamp() * 1e9)
+        self.assertLess(self.then + 1, verdict.acknowledged, "the moment is not in the past")
         newest = self.export("newest")
         self.assertLess(int(past["epoch"]), int(newest["epoch"]))
         for one in (past, newest):
@@ -95,7 +106,7 @@ class ExportTest(LabCase):
         export = lab.popen("b", ["understudy", "export", GUEST, str(target)], stdout=subprocess.DEVNULL,
                            stderr=subprocess.PIPE, text=True)
         line = export.stderr.readline()
-        self.assertIn("copying the memory", line)
+        self.assertTrue(line, "it did not begin")
         before = set(os.listdir(self.directory))
         lab.kill_service("b", "understudyd")
         export.communicate(timeout=20)
@@ -142,7 +153,10 @@ class ExportTest(LabCase):
         self.hosts.wait_state("b", "UNPROTECTED", 10)
         self.hosts.wait_database()
         self.assert_ledger(self.then, self.then + 1)
-        self.assertTrue(self.hosts.database.check(self.hosts)[0])
+        check = [story.PG_AMCHECK, "--host", story.GUEST_ADDRESS, "--username", "postgres", "--heapallindexed",
+                 "--table", "ledger", "--table", "pgbench_tellers", "bench"]
+        checked = self.hosts.client(check, 60)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
 
         self.hosts.order("b", "stop", GUEST)
         self.hosts.wait_state("a", "STOPPED", 30)
