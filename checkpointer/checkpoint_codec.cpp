@@ -9,7 +9,7 @@
 #include "checkpointer/offer.hpp"
 #include "config/assert.hpp"
 #include "config/limits.hpp"
-#include "config/settings.hpp"
+#include "config/names.hpp"
 #include "replication/little_endian.hpp"
 
 namespace understudy::checkpointer {
