@@ -1,5 +1,5 @@
 """A past and the newest moment of a protected guest are written to files, and the guest goes on from one of them
-elsewhere, protected as usual. Files that are not whole, or of another guest, change nothing. About 60 s."""
+elsewhere, protected as usual. Files that are not whole, or of another guest, change nothing. About 90 s."""
 
 import hashlib
 import json
@@ -150,7 +150,6 @@ class ExportTest(LabCase):
         self.refuse_imports()
 
         self.hosts.order("b", "import", GUEST, str(self.directory / "past"), "--yes")
-        self.hosts.wait_state("b", "UNPROTECTED", 10)
         self.hosts.wait_database()
         self.assert_ledger(self.then, self.then + 1)
         check = [story.PG_AMCHECK, "--host", story.GUEST_ADDRESS, "--username", "postgres", "--heapallindexed",
@@ -158,6 +157,7 @@ class ExportTest(LabCase):
         checked = self.hosts.client(check, 60)
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
 
+        self.hosts.wait_protected("b", "a")
         self.hosts.order("b", "stop", GUEST)
         self.hosts.wait_state("a", "STOPPED", 30)
         self.hosts.order("a", "import", GUEST, str(self.directory / "newest"), "--yes")
