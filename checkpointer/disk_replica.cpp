@@ -271,9 +271,10 @@ Result<> DiskReplica::write(const Item& item) {
   UNDERSTUDY_CHECK(write_records(disks_, item.records, [&](const DiskRecord& record) {
     for (const auto& snapshot : item.after)
       snapshot->preserve(record.disk, record.offset, record.bytes);
-    if (history_ && whole_) keep_history(item, record, undo);
+    if (history_ && at_boundary_) keep_history(item, record, undo);
   }));
   if (history_) history_->disks_changed(item.number, std::move(undo));
+  at_boundary_ = true;  // also within the first batch, which makes the images whole
   return {};
 }
 

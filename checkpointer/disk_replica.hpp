@@ -117,6 +117,7 @@ class DiskReplica {
   DiskJournal journal_;
   const std::shared_ptr<History> history_;
   const DiskUndo undo_;
+  bool at_boundary_{};  ///< the thread's: the images are at the end of an epoch
   bool whole_{};        ///< the thread's: the images have been at an epoch's boundary
   bool overwriting_{};  ///< the thread's: it has begun to write
 
