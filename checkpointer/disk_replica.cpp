@@ -399,6 +399,37 @@ void DiskReplica::set_queued(std::size_t bytes) {
   disks_.set_waiting_bytes(bytes);
 }
 
+Result<> DiskReplica::log_back(std::span<const std::byte> undo) {
+  UNDERSTUDY_CHECK(wait_until_applied([] { return true; }));
+  UNDERSTUDY_TRY(const auto blocks, check_records(undo, undo_.blocks()));
+  UNDERSTUDY_CHECK(check_blocks_back(blocks));
+  std::vector<std::byte> writes;
+  const auto unread = undo_.to_disk_records(
+      undo,
+      [this](std::size_t disk, std::uint64_t offset, std::span<std::byte> out) {
+        return disks_.disk(disk).image().read(offset, out);
+      },
+      writes);
+  if (unread) return fail_errno("the disk images", unread.value());
+  // Before anything can reach the images: the other host's stay as they are now.
+  UNDERSTUDY_CHECK(for_each_disk_record(writes, [this](const DiskRecord& record) -> Result<> {
+    const ActivityLog::Write differs{disks_.activity(), record.disk, record.offset, record.bytes};
+    if (!differs.error()) return {};
+    return fail_errno("the log of what is written to the disks", differs.error().value());
+  }));
+  const std::span<const std::byte> all{writes};
+  UNDERSTUDY_CHECK(journal_.write({&all, 1}));
+  back_ = std::move(writes);
+  return {};
+}
+
+Result<> DiskReplica::go_back() {
+  UNDERSTUDY_CHECK(write_records(disks_, back_));
+  UNDERSTUDY_CHECK(flush_images(disks_));
+  back_.clear();
+  return journal_.forget();
+}
+
 Result<> DiskReplica::finish() {
   thaw_all();  // the guest is about to write to the images itself
   UNDERSTUDY_CHECK(wait_until_applied([] { return true; }));

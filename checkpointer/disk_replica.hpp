@@ -70,6 +70,14 @@ class DiskReplica {
   /// Until all of that is in the images, durably.
   [[nodiscard]] Result<> wait_until_applied(const replication::KeepGoing& keep_going);
 
+  /// After the session, before `finish`: the images go back by undo records (disk_undo.hpp; one a
+  /// block), all of it or nothing. When log_back returns without an error,
+  /// a crash ends at the earlier epoch; with one, nothing has changed. After an error of `go_back`
+  /// the images are of no epoch until they are opened anew.
+  [[nodiscard]] std::uint64_t blocks() const { return undo_.blocks(); }
+  [[nodiscard]] Result<> log_back(std::span<const std::byte> undo);
+  [[nodiscard]] Result<> go_back();
+
   /// After the session: everything is in the images, durably, and they are this host's own. May
   /// take as long as the disks need.
   [[nodiscard]] Result<> finish();
@@ -117,9 +125,10 @@ class DiskReplica {
   DiskJournal journal_;
   const std::shared_ptr<History> history_;
   const DiskUndo undo_;
-  bool at_boundary_{};  ///< the thread's: the images are at the end of an epoch
-  bool whole_{};        ///< the thread's: the images have been at an epoch's boundary
-  bool overwriting_{};  ///< the thread's: it has begun to write
+  std::vector<std::byte> back_;  ///< what go_back writes: it is in the journal
+  bool at_boundary_{};           ///< the thread's: the images are at the end of an epoch
+  bool whole_{};                 ///< the thread's: the images have been at an epoch's boundary
+  bool overwriting_{};           ///< the thread's: it has begun to write
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

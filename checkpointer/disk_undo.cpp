@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "config/limits.hpp"
+
 namespace understudy::checkpointer {
 namespace {
 
@@ -11,6 +13,13 @@ constexpr std::size_t block_bytes = page_bytes;
 using Block = std::array<std::byte, block_bytes>;
 
 }  // namespace
+
+Result<> check_blocks_back(std::uint64_t blocks) {
+  const auto bytes = blocks * (block_bytes + disk_record_head_bytes);
+  if (bytes <= limits::rewind_disk_bytes) return {};
+  return fail(ErrorKind::limit, "{} MiB of the disks would have to go back at once; {} may",
+              bytes >> 20U, limits::rewind_disk_bytes >> 20U);
+}
 
 DiskUndo::DiskUndo(std::span<const std::uint64_t> disk_bytes)
     : sizes_{disk_bytes.begin(), disk_bytes.end()}, first_{0} {
@@ -64,6 +73,30 @@ std::error_code DiskUndo::apply(std::span<const std::byte> records,
     if (failed = disks[where.disk]->read(where.offset, used); failed) return;
     set_lines(record, contents.data());
     failed = disks[where.disk]->write(where.offset, {used.begin(), used.end()});
+  });
+  return failed;
+}
+
+std::error_code DiskUndo::to_disk_records(std::span<const std::byte> records, const ReadDisk& read,
+                                          std::vector<std::byte>& out) const {
+  std::error_code failed;
+  Block contents;
+  std::array<std::byte, disk_record_head_bytes + block_bytes + 1> room;
+  for_each_page_record(records, [&](const PageRecord& record) {
+    if (failed) return;
+    const auto where = place(record.page);
+    const auto used = std::span{contents}.first(where.bytes);
+    if (failed = read(where.disk, where.offset, used); failed) return;
+    set_lines(record, contents.data());
+    const auto what = contents_of(used);
+    DiskRecord write{static_cast<std::uint16_t>(where.disk),
+                     what,
+                     where.offset,
+                     static_cast<std::uint32_t>(used.size()),
+                     {}};
+    if (what == DiskContents::data) write.data = used;
+    const auto bytes = encode_disk_record(write, room);
+    out.insert(out.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(bytes));
   });
   return failed;
 }

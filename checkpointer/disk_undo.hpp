@@ -8,6 +8,9 @@
 
 namespace understudy::checkpointer {
 
+/// Whether so many blocks may go back at once: they pass through a journal.
+[[nodiscard]] Result<> check_blocks_back(std::uint64_t blocks);
+
 class DiskUndo {
  public:
   explicit DiskUndo(std::span<const std::uint64_t> disk_bytes);
@@ -22,6 +25,13 @@ class DiskUndo {
   /// Goes back: `records` have passed check_records for `blocks()`.
   [[nodiscard]] std::error_code apply(std::span<const std::byte> records,
                                       std::span<BlockDevice* const> disks) const;
+
+  /// The same as records of whole blocks (disk_codec.hpp), of the disks as they are now; appended.
+  using ReadDisk = std::function<std::error_code(std::size_t disk, std::uint64_t offset,
+                                                 std::span<std::byte> out)>;
+  [[nodiscard]] std::error_code to_disk_records(std::span<const std::byte> records,
+                                                const ReadDisk& read,
+                                                std::vector<std::byte>& out) const;
 
  private:
   struct Place {

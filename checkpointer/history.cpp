@@ -18,6 +18,10 @@ std::uint64_t bytes_of(const std::vector<HistoryStore::PiecePointer>& pieces) {
 
 }  // namespace
 
+std::uint64_t HistoryPath::bytes() const {
+  return bytes_of(memory) + bytes_of(disks);
+}
+
 std::uint64_t History::Step::bytes() const {
   return bytes_of(memory) + bytes_of(disks);
 }

@@ -43,6 +43,7 @@ struct HistoryPath {
   HistoryPoint to;
   std::vector<HistoryStore::PiecePointer> memory;
   std::vector<HistoryStore::PiecePointer> disks;  ///< blocks as in disk_undo.hpp
+  [[nodiscard]] std::uint64_t bytes() const;
 };
 
 struct HistoryReport {

@@ -14,6 +14,19 @@ namespace {
 
 constexpr std::uint64_t pages_between_questions = 1024;
 
+/// Pieces of a history, the newest first, as one that has passed check_records.
+Result<UndoRecords> read_merged(const std::vector<HistoryStore::PiecePointer>& pieces,
+                                std::uint64_t pages) {
+  std::vector<std::vector<std::byte>> contents;
+  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
+    UNDERSTUDY_TRY(auto records, (*piece)->read());
+    UNDERSTUDY_CHECK(check_records(records, pages));
+    contents.push_back(std::move(records));
+  }
+  const std::vector<std::span<const std::byte>> parts{contents.begin(), contents.end()};
+  return merge_undo(parts);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Replica>> Replica::create(const hypervisor::RamLayout& layout,
@@ -273,6 +286,39 @@ void Replica::answer_disk_map(const replication::DiskMapRequest& request,
   auto map = disks_->map(request);
   if (!map) return reply.set_failed(map.error().message);
   *reply.mutable_disk_map() = std::move(*map);
+}
+
+Result<WayBack> Replica::find_way_back(Epoch to) {
+  if (!history_) return fail(ErrorKind::conflict, "no history is kept here");
+  const auto from = point(status().committed, committed_at_);
+  if (disks_) UNDERSTUDY_CHECK(disks_->wait_until_applied([] { return true; }));
+  UNDERSTUDY_TRY(const auto path, history_->path(from.epoch, to));
+  WayBack way{from, path.to, {}, {}};
+  UNDERSTUDY_TRY(way.memory, read_merged(path.memory, image_.pages()));
+  if (disks_) {
+    UNDERSTUDY_TRY(way.disks, read_merged(path.disks, disks_->blocks()));
+  }
+  return way;
+}
+
+Result<> Replica::log_way_back(const WayBack& way) {
+  return disks_ ? disks_->log_back(way.disks) : Result<>{};
+}
+
+Result<> Replica::go_back(const WayBack& way) {
+  const std::lock_guard image{image_mutex_};
+  UNDERSTUDY_CHECK(need_image());
+  apply(way.memory);
+  last_seal_.set_device_bytes(way.to.device_bytes);
+  last_seal_.mutable_used_bytes()->Assign(way.to.used_bytes.begin(), way.to.used_bytes.end());
+  committed_at_ = way.to.committed_at;
+  {
+    const std::lock_guard lock{mutex_};
+    status_.committed = way.to.epoch;
+    input_.clear();
+    input_bytes_ = 0;
+  }
+  return disks_ ? disks_->go_back() : Result<>{};
 }
 
 Result<> Replica::finish_disks() {

@@ -38,6 +38,14 @@ struct FrozenEpoch {
   std::shared_ptr<History::Pin> pin;      ///< ... of this moment; of a replica with a history
 };
 
+/// What leads a replica back to an earlier epoch, read whole: nothing more need be.
+struct WayBack {
+  HistoryPoint from;
+  HistoryPoint to;
+  UndoRecords memory;
+  UndoRecords disks;
+};
+
 /// The session's thread calls the events; `status` any thread; `abandon`, `freeze` and `thaw` any
 /// other; `devices` after the session has ended.
 class Replica final : public replication::ReplicaEvents {
@@ -70,6 +78,15 @@ class Replica final : public replication::ReplicaEvents {
   void give_input(
       const std::function<void(std::size_t nic, std::span<const std::byte> frame)>& give);
 
+  // --- after the session, before finish_disks, in this order: another epoch is the newest
+  /// Waits until all that is committed is on the disks. An error: nothing has changed.
+  [[nodiscard]] Result<WayBack> find_way_back(Epoch to);
+  /// A crash after it ends with the earlier disks. An error: nothing has changed.
+  [[nodiscard]] Result<> log_way_back(const WayBack& way);
+  /// The input is forgotten: it was given to a guest that is no more. An error: memory and disks
+  /// are of no epoch now; the disks will be when they are opened anew.
+  [[nodiscard]] Result<> go_back(const WayBack& way);
+
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
 
@@ -83,6 +100,8 @@ class Replica final : public replication::ReplicaEvents {
   [[nodiscard]] const std::shared_ptr<History>& history() const { return history_; }
   /// For a snapshot: it reads what is there.
   [[nodiscard]] std::span<const std::byte> ram() const { return image_.ram; }
+  /// Of a page of it, after the session: false: zeros.
+  [[nodiscard]] bool touched(PageIndex page) const { return touched_[page.value()]; }
   [[nodiscard]] const hypervisor::RamLayout& layout() const { return layout_; }
 
   [[nodiscard]] ReplicaStatus status() const;

@@ -145,6 +145,14 @@ inline constexpr std::size_t checkpoint_sync_bytes = 8U << 20U;
 inline constexpr auto drill_lateness = 3600s;  ///< of a scheduled drill that could not be begun
 inline constexpr std::size_t schedule_bytes = 100;
 
+// --- rewind
+inline constexpr std::size_t branches = 8;  ///< kept of a guest; then one must be removed by hand
+/// What a guest's disks are turned back by at once: it goes through the journal whole.
+inline constexpr std::uint64_t rewind_disk_bytes = 1U << 30U;
+inline constexpr auto rewind_question = 120s;  ///< the moment that was told of is kept so long
+inline constexpr auto rewind_hand_over = 60s;  ///< until the guest has been handed over
+inline constexpr auto rewind_answer = 5s;      ///< after that, for how long it stood still
+
 inline constexpr std::size_t hooks = 16;
 inline constexpr std::size_t hook_queue = 64;  ///< events that wait for one hook; the oldest goes
 inline constexpr std::size_t hook_words = 32;
@@ -333,6 +341,8 @@ static_assert(checkpoint_block_bytes % disk_chunk_bytes == 0 &&
               "the numbers of a block's pages fit before them");
 static_assert(checkpoint_about_bytes <= checkpoint_contents_bytes);
 static_assert(activity_map_bytes + 4096 <= frame_payload_bytes, "a map fits its reply's frame");
+static_assert(rewind_disk_bytes <= 2 * disk_epoch_bytes_max + disk_queue_bytes,
+              "a journal holds it");
 static_assert(disk_queue_wait < link_silence, "a link is not silent while a disk is slow");
 static_assert(watchdog_period * 5 < std::chrono::seconds{watchdog_timeout_s_min},
               "a slow disk under the records is no reason for a reset");

@@ -40,6 +40,7 @@ TEST_CASE("what two activity logs leave out is equal, whichever host loses its p
   std::uint64_t compared = 0;
   std::uint64_t by_map = 0;
   std::uint64_t synchronisations = 0;
+  std::uint64_t rewinds = 0;
   for (std::uint64_t seed = 1; seed <= power_loss_seeds; ++seed) {
     CAPTURE(seed);
     power::World world{seed, Mutant::none};
@@ -47,7 +48,9 @@ TEST_CASE("what two activity logs leave out is equal, whichever host loses its p
     compared += world.compared();
     by_map += world.by_map();
     synchronisations += world.synchronisations();
+    rewinds += world.rewinds();
   }
+  CHECK(rewinds > power_loss_seeds / 10);
   // It would be no use if everything were compared each time.
   CHECK(by_map * 5 > synchronisations);
   CHECK(compared < synchronisations * power::blocks * 3 / 4);

@@ -27,8 +27,10 @@ enum class Mutant {
   pair_at_commit,         ///< both take the new id when the first epoch is acknowledged
   map_without_ours,
   map_without_theirs,
-  same_id_again,  ///< for another host
-  old_journal,    ///< of the session before, which is repeated on top of this one
+  same_id_again,       ///< for another host
+  old_journal,         ///< of the session before, which is repeated on top of this one
+  back_unmarked,       ///< a rewind writes what the log does not name
+  back_journal_first,  ///< ... or names it when the journal would already repeat it
   count,
 };
 
@@ -107,6 +109,7 @@ struct Host {
   std::optional<Writes> journal;
   std::unique_ptr<ActivityLog> log;  ///< null: it is down
   bool forgets{};                    ///< an operator vouches for its images
+  std::vector<std::uint32_t> past;   ///< a replica's, at an earlier epoch; none is kept
 };
 
 /// A backup that is being or has been synchronised.
@@ -156,6 +159,7 @@ class World {
 
   [[nodiscard]] std::uint64_t compared() const { return compared_; }
   [[nodiscard]] std::uint64_t by_map() const { return by_map_; }
+  [[nodiscard]] std::uint64_t rewinds() const { return rewinds_; }
   [[nodiscard]] std::uint64_t synchronisations() const { return synchronisations_; }
 
  private:
@@ -280,6 +284,7 @@ class World {
     if (other == active_ || !hosts_[other].log || !fate_.one_in(3)) return;
     session_.emplace();
     session_->backup = other;
+    backup().past.clear();
     fate_.step(other);
     if (mutant_ != Mutant::old_journal) backup().journal.reset();  // the images are opened anew
     synchronise();
@@ -367,6 +372,7 @@ class World {
       fate_.step(number);
       host.journal = session.epochs;
     }
+    if (session.whole && fate_.one_in(2)) host.past = host.cached;
     write(number, session.epochs);
     flush(number);
     session.epochs.clear();
@@ -419,8 +425,39 @@ class World {
 
   void switch_over() {
     check();
+    if (fate_.one_in(2)) turn_back();
     active().log.reset();  // its daemon is restarted
     promote();
+  }
+
+  /// The backup goes back before it is promoted. If it dies meanwhile, the guest goes on where it
+  /// was handed over.
+  void turn_back() {
+    auto& host = backup();
+    const auto number = session_->backup;
+    apply();
+    if (!session_->whole) return;
+    Writes writes;
+    for (std::size_t block = 0; block < blocks; ++block) {
+      if (!host.past.empty() && host.past[block] != host.cached[block])
+        writes.push_back({block, host.past[block]});
+    }
+    const auto mark = [&] {
+      if (mutant_ == Mutant::back_unmarked) return;
+      for (const auto& one : writes) {
+        const ActivityLog::Write differs{host.log.get(), std::uint16_t{0},
+                                         one.block / 2 * limits::activity_extent_bytes, 512U};
+        fate_.step(number);
+      }
+    };
+    if (mutant_ != Mutant::back_journal_first) mark();
+    host.journal = writes;
+    fate_.step(number);
+    if (mutant_ == Mutant::back_journal_first) mark();
+    write(number, writes);
+    flush(number);
+    if (fate_.one_in(2)) host.journal.reset();
+    ++rewinds_;
   }
 
   void accept_others() {
@@ -440,6 +477,7 @@ class World {
   TimePoint clock_{now() + std::chrono::hours{1}};
   std::uint64_t compared_{};
   std::uint64_t by_map_{};
+  std::uint64_t rewinds_{};
   std::uint64_t synchronisations_{};
 };
 
