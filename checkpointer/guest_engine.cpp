@@ -91,8 +91,11 @@ void GuestEngine::end_protection(const std::string& reason, Done done) {
        Urgency::interrupts);
 }
 
-void GuestEngine::promote(Output output, Done done) {
-  post([this, output, done = std::move(done)] { answer(done, do_promote(output)); });
+void GuestEngine::promote(Output output, std::optional<RewindOrder> rewind,
+                          std::function<void(Promotion)> done) {
+  post([this, output, rewind = std::move(rewind), done = std::move(done)] {
+    done(do_promote(output, rewind));
+  });
 }
 
 void GuestEngine::hand_over(std::function<void(Result<TimePoint>)> done) {
@@ -149,11 +152,15 @@ Error GuestEngine::suspended() const {
 void GuestEngine::clone_source(std::function<void(Result<CloneSource>)> done) {
   post([this, done = std::move(done)] {
     if (!replica_) return done(fail(ErrorKind::conflict, "guest {} has no replica here", name_));
-    done(CloneSource{.replica = replica_,
-                     .guest = machine_->guest(),
-                     .disk_bytes = disks_->sizes(),
-                     .machine = make_offer(*machine_, Term{}, disks_->sizes())});
+    done(replica_source());
   });
+}
+
+CloneSource GuestEngine::replica_source() const {
+  return {.replica = replica_,
+          .guest = machine_->guest(),
+          .disk_bytes = disks_->sizes(),
+          .machine = make_offer(*machine_, Term{}, disks_->sizes())};
 }
 
 Result<std::shared_ptr<replication::ReplicaEvents>> GuestEngine::become_standby(
@@ -424,10 +431,7 @@ Result<> GuestEngine::load_checkpoint(const config::Guest& guest, const std::str
   UNDERSTUDY_CHECK(create(guest, hypervisor::Start::incoming));
   CheckpointProgress progress;
   progress.tell = tell;
-  progress.go_on = [this]() -> Result<> {
-    if (interrupted()) return fail(ErrorKind::closed, "it was ended before it was done");
-    return {};
-  };
+  progress.go_on = [this] { return may_go_on(); };
   UNDERSTUDY_TRY(const auto devices,
                  import_checkpoint(path, *machine_, *disks_, disk_state_, progress));
   disks_->set_mode(DiskMode::plain);
@@ -444,6 +448,11 @@ bool GuestEngine::interrupted() const {
   return stopping_ || closing_ ||
          std::any_of(requests_.begin(), requests_.end(),
                      [](const Posted& one) { return one.urgency == Urgency::interrupts; });
+}
+
+Result<> GuestEngine::may_go_on() const {
+  if (!interrupted()) return {};
+  return fail(ErrorKind::closed, "it was ended before it was done");
 }
 
 /// The guest's images are this host's from now on; only an operator knows where they come from if
@@ -567,7 +576,7 @@ Result<TimePoint> GuestEngine::do_hand_over() {
   return paused;
 }
 
-Result<> GuestEngine::do_promote(Output output) {
+Result<> GuestEngine::check_promotion() const {
   UNDERSTUDY_CHECK(need_phase({EnginePhase::standby}, "has no replica here"));
   if (!replica_->status().over) {
     return fail(ErrorKind::conflict, "guest {}: the replica's session must end first", name_);
@@ -575,20 +584,35 @@ Result<> GuestEngine::do_promote(Output output) {
   if (replica_->status().committed == Epoch{}) {
     return fail(ErrorKind::conflict, "guest {}: the replica here was never complete", name_);
   }
+  return {};
+}
+
+GuestEngine::Promotion GuestEngine::do_promote(Output output,
+                                               const std::optional<RewindOrder>& order) {
+  if (auto possible = check_promotion(); !possible) return {std::move(possible), std::nullopt};
   if (output == Output::open) {
     open_output();
   } else {
     hold_output();
   }
-  auto promoted = replica_->finish_disks();
-  if (promoted) {
-    disks_->set_mode(DiskMode::plain);
-    promoted = machine_->promote(replica_->devices());
+  Promotion promotion;
+  if (order) {
+    auto [rewound, usable] =
+        rewind(replica_source(), *disks_, *order, [this] { return may_go_on(); });
+    promotion = {std::move(usable), std::move(rewound)};
   }
-  if (!promoted) {
-    do_stop();
-    return promoted;
-  }
+  if (promotion.outcome) promotion.outcome = run_replica();
+  if (promotion.outcome) return promotion;
+  if (promotion.rewound && *promotion.rewound)
+    promotion.rewound = undone(**promotion.rewound, promotion.outcome.error());
+  do_stop();
+  return promotion;
+}
+
+Result<> GuestEngine::run_replica() {
+  UNDERSTUDY_CHECK(replica_->finish_disks());
+  disks_->set_mode(DiskMode::plain);
+  UNDERSTUDY_CHECK(machine_->promote(replica_->devices()));
   network_->announce();
   replica_->give_input([this](std::size_t nic, auto frame) { network_->give(nic, frame); });
   const std::lock_guard lock{mutex_};

@@ -18,6 +18,7 @@
 #include "checkpointer/disk_state.hpp"
 #include "checkpointer/primary.hpp"
 #include "checkpointer/replica.hpp"
+#include "checkpointer/rewind.hpp"
 #include "config/unique_fd.hpp"
 #include "hypervisor/qemu_machine.hpp"
 #include "netbuffer/detour.hpp"
@@ -81,7 +82,14 @@ class GuestEngine {
   /// Makes the standby machine a running guest whose output is open, or held until open_output. Its
   /// session must have ended.
   enum class Output : std::uint8_t { open, held };
-  void promote(Output output, Done done);
+  /// With an order it goes back first; `rewound` says whether it did. What cannot go back runs as
+  /// it is, unless the outcome is an error.
+  struct Promotion {
+    Result<> outcome;
+    std::optional<Result<Rewound>> rewound;
+  };
+  void promote(Output output, std::optional<RewindOrder> rewind,
+               std::function<void(Promotion)> done);
   /// Pauses the guest and waits until its backup holds all of it: the moment of the pause. It stays
   /// paused until `resume`; after an error it runs on.
   void hand_over(std::function<void(Result<TimePoint>)> done);
@@ -150,9 +158,13 @@ class GuestEngine {
                                          const Tell& tell);
   /// What is under way shall end: the daemon does, or something else is wanted.
   [[nodiscard]] bool interrupted() const;
+  [[nodiscard]] Result<> may_go_on() const;
   [[nodiscard]] Result<> do_protect(const replication::SenderParties& parties, Term term);
   [[nodiscard]] Result<> do_end_protection(const std::string& reason);
-  [[nodiscard]] Result<> do_promote(Output output);
+  [[nodiscard]] CloneSource replica_source() const;
+  [[nodiscard]] Result<> check_promotion() const;
+  [[nodiscard]] Promotion do_promote(Output output, const std::optional<RewindOrder>& order);
+  [[nodiscard]] Result<> run_replica();
   [[nodiscard]] Result<TimePoint> do_hand_over();
   [[nodiscard]] Result<> pause_machine();
   [[nodiscard]] Error suspended() const;

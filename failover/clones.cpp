@@ -18,19 +18,14 @@ std::uint64_t count_us(auto time) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<microseconds>(time).count());
 }
 
-void describe(control::HistoryPoint& message, const checkpointer::HistoryPoint& point) {
-  message.set_epoch(point.epoch.value());
-  message.set_committed_unix_us(count_us(point.committed_at.time_since_epoch()));
-}
-
 control::History to_message(const checkpointer::HistoryReport& report) {
   control::History message;
   message.set_max_bytes(report.bounds.bytes);
   message.set_depth_us(count_us(report.bounds.depth));
   message.set_losses(report.losses);
   message.set_loss(report.loss);
-  if (report.oldest) describe(*message.mutable_oldest(), *report.oldest);
-  if (report.newest) describe(*message.mutable_newest(), *report.newest);
+  if (report.oldest) *message.mutable_oldest() = failover::to_message(*report.oldest);
+  if (report.newest) *message.mutable_newest() = failover::to_message(*report.newest);
   for (const auto& one : report.bands) {
     auto& band = *message.add_band();
     if (one.until_age != Duration::max()) band.set_until_age_us(count_us(one.until_age));
@@ -75,18 +70,46 @@ std::optional<checkpointer::HistoryWish> wish_of(const control::Moment& moment, 
   return std::nullopt;
 }
 
+control::HistoryPoint to_message(const checkpointer::HistoryPoint& point) {
+  control::HistoryPoint message;
+  message.set_epoch(point.epoch.value());
+  message.set_committed_unix_us(count_us(point.committed_at.time_since_epoch()));
+  return message;
+}
+
+control::Branch to_message(const checkpointer::Branch& branch) {
+  control::Branch message;
+  message.set_path(branch.path);
+  message.set_bytes(branch.bytes);
+  return message;
+}
+
 void Clones::history(const std::shared_ptr<ControlCall>& call, GuestHost& guest) const {
-  if (const auto possible = guest.check_replica(); !possible) return call->fail(possible.error());
   const auto name = call->request().history().guest();
-  guest.clone_source([call, name](Result<checkpointer::CloneSource> source) {
-    if (!source) return call->fail(source.error());
-    const auto history = checkpointer::history_of(*source);
-    if (!history) return call->fail(history.error());
-    control::Reply reply;
-    *reply.mutable_history() = to_message((*history)->report(unix_now()));
-    reply.mutable_history()->set_guest(name);
-    call->finish(std::move(reply));
-  });
+  control::Reply reply;
+  reply.mutable_history()->set_guest(name);
+  if (const auto* known = settings_.find_guest(name)) {
+    for (const auto& one : checkpointer::list_branches(
+             checkpointer::branch_directory(*known, settings_.config().state_dir()), name))
+      *reply.mutable_history()->add_branch() = to_message(one);
+  }
+  // Branches are where the guest went back, and there it runs: no history is there then.
+  const auto answer_without = [call, reply](const Error& why) {
+    if (reply.history().branch().empty()) return call->fail(why);
+    auto branches = reply;
+    branches.mutable_history()->set_obstacle(why.message);
+    call->finish(std::move(branches));
+  };
+  if (const auto possible = guest.check_replica(); !possible)
+    return answer_without(possible.error());
+  guest.clone_source(
+      [call, reply, answer_without](Result<checkpointer::CloneSource> source) mutable {
+        if (!source) return answer_without(source.error());
+        const auto history = checkpointer::history_of(*source);
+        if (!history) return answer_without(history.error());
+        reply.mutable_history()->MergeFrom(to_message((*history)->report(unix_now())));
+        call->finish(std::move(reply));
+      });
 }
 
 Result<CloneOrder> Clones::order_for(const control::CloneRequest& request) const {

@@ -48,4 +48,7 @@ class Clones {
 [[nodiscard]] std::optional<checkpointer::HistoryWish> wish_of(const control::Moment& moment,
                                                                UnixTime now);
 
+[[nodiscard]] control::HistoryPoint to_message(const checkpointer::HistoryPoint& point);
+[[nodiscard]] control::Branch to_message(const checkpointer::Branch& branch);
+
 }  // namespace understudy::failover

@@ -244,6 +244,32 @@ void GuestHost::clone_source(std::function<void(Result<checkpointer::CloneSource
   });
 }
 
+void GuestHost::arm_rewind(checkpointer::RewindOrder order, RewindDone done) {
+  armed_ = {std::move(order), daemon_.book.decided(name_).term, std::move(done)};
+}
+
+bool GuestHost::disarm_rewind() {
+  if (!armed_) return false;
+  armed_.reset();
+  return true;
+}
+
+std::optional<Record> GuestHost::record() const {
+  if (!daemon_.book.ready()) return std::nullopt;
+  return daemon_.book.decided(name_);
+}
+
+/// Who died meanwhile has not handed over its newest epoch: the guest goes on from what is here.
+std::optional<checkpointer::RewindOrder> GuestHost::take_rewind(const act::Promote& action) {
+  auto armed = std::exchange(armed_, std::nullopt);
+  if (!armed) return std::nullopt;
+  rewind_done_ = std::move(armed->done);
+  const bool handed_over =
+      action.output == Output::holding && daemon_.book.decided(name_).term == armed->term.next();
+  if (handed_over) return std::move(armed->order);
+  return std::nullopt;
+}
+
 void GuestHost::verify(std::shared_ptr<ControlCall> call) {
   engine_.verify(verify_order(daemon_.io, std::move(call)));
 }
@@ -303,10 +329,11 @@ void GuestHost::perform(const act::Promote& action) {
   outage_.set_decision_unix_us(unix_us());
   outage_.set_planned(action.output != Output::open);  // what was handed over waits for the record
   log::info("promotion.decided", {log::kv("guest", name_)});
-  engine_.promote(output, [this](Result<> outcome) {
+  engine_.promote(output, take_rewind(action), [this](Engine::Promotion promotion) {
     const auto at = now();
     const auto at_unix_us = unix_us();
-    post([this, outcome = std::move(outcome), at, at_unix_us] {
+    post([this, promotion = std::move(promotion), at, at_unix_us] {
+      const auto& outcome = promotion.outcome;
       if (outcome) {
         outage_.set_running_unix_us(at_unix_us);
         outage_.set_promote_us(count_us(at - decided_at_));
@@ -316,6 +343,7 @@ void GuestHost::perform(const act::Promote& action) {
                    {log::kv("guest", name_), log::kv("why", outcome.error().message)});
       }
       role_.promoted(outcome);
+      if (const auto done = std::exchange(rewind_done_, nullptr)) done(promotion);
     });
   });
 }

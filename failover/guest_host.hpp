@@ -62,6 +62,15 @@ class GuestHost {
   [[nodiscard]] Result<> check_replica() const;
   /// For a clone of it; `done` on the io_context's thread.
   void clone_source(std::function<void(Result<checkpointer::CloneSource>)> done);
+
+  /// The switchover to this host that follows on the record of now goes back first. `done`: it has
+  /// been promoted, rewound or not, or by another record, and not rewound.
+  using RewindDone = std::function<void(checkpointer::GuestEngine::Promotion)>;
+  void arm_rewind(checkpointer::RewindOrder order, RewindDone done);
+  /// It is not to be any more. False: it has begun.
+  bool disarm_rewind();
+  /// The record, if it is agreed.
+  [[nodiscard]] std::optional<Record> record() const;
   [[nodiscard]] std::optional<checkpointer::GuestEngine::Commit> last_commit() const {
     return engine_.last_commit();
   }
@@ -91,6 +100,9 @@ class GuestHost {
                                       const std::string& what) const;
   [[nodiscard]] std::string host_name(NodeId node) const;
 
+  /// What was armed, if this promotion is the switchover that it is for.
+  [[nodiscard]] std::optional<checkpointer::RewindOrder> take_rewind(const act::Promote& action);
+
   void perform(const Action& action);
   void perform(const act::Propose& action);
   void perform(const act::StartGuest& action);
@@ -112,7 +124,14 @@ class GuestHost {
   std::deque<std::shared_ptr<ControlCall>> calls_;  ///< that wait for an answer, oldest first
   control::Outage outage_;
   TimePoint decided_at_;
-  TimePoint paused_at_;                   ///< for good: its backup is to run it
+  TimePoint paused_at_;  ///< for good: its backup is to run it
+  struct ArmedRewind {
+    checkpointer::RewindOrder order;
+    Term term;  ///< of the record that makes this host the backup
+    RewindDone done;
+  };
+  std::optional<ArmedRewind> armed_;
+  RewindDone rewind_done_;                ///< of the one under way
   checkpointer::DiskTrust disk_trust_{};  ///< of the start under way
   checkpointer::GuestEngine engine_;      ///< last: its thread ends before anything it reports to
 };

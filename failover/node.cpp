@@ -39,6 +39,7 @@ std::string guest_of(const control::Request& request) {
     case control::Request::kClone: return request.clone().guest();
     case control::Request::kExport: return request.export_().guest();
     case control::Request::kImport: return request.import().guest();
+    case control::Request::kRewind: return request.rewind().guest();
     default: return {};
   }
 }
@@ -70,6 +71,7 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
       clones_{io_, settings_},
       files_{io_, settings_, [this](const std::string& name) { return heard_of(name); }},
+      rewinds_{io_, settings_, [this](const std::string& name) { ask_for_guest(daemon_, name); }},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session},
       link_tests_{io_, settings_, transports_} {}
 
@@ -138,6 +140,7 @@ void Node::stop() {
   drills_.stop();
   clones_.stop();
   files_.stop();
+  rewinds_.stop();
   hooks_.stop();
   link_tests_.stop();
   if (membership_) membership_->stop();
@@ -216,7 +219,10 @@ void Node::on_message(NodeId sender, std::span<const std::byte> bytes) {
     return;
   }
   if (message.has_switch_over()) return on_asked(sender, message.switch_over());
-  if (message.has_switch_over_answer()) return drills_.answered(message.switch_over_answer());
+  if (message.has_switch_over_answer()) {
+    drills_.answered(message.switch_over_answer());
+    return rewinds_.answered(message.switch_over_answer());
+  }
   const bool was_ready = book_.ready();
   send(book_.on_message(sender, message));
   if (book_.ready() && !was_ready) log::info("cluster.ready");
@@ -253,6 +259,7 @@ void Node::tick() {
   drills_.tick();
   files_.tick();
   for (const auto& drill : drills_.due()) drills_.begin_scheduled(guest(drill.guest), drill);
+  rewinds_.tick();
   drain_.tick();
   fencer_.decide();
   if (!memory_trouble_.empty()) static_cast<void>(remember());
@@ -425,6 +432,7 @@ void Node::on_guest_call(const std::shared_ptr<ControlCall>& call) {
     case control::Request::kClone: return clones_.begin(call, one);
     case control::Request::kExport: return files_.begin_export(call, one);
     case control::Request::kImport: return files_.begin_import(call, one);
+    case control::Request::kRewind: return rewinds_.begin(call, one);
     default: return one.verify(call);
   }
 }

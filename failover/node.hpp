@@ -28,6 +28,7 @@
 #include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_server.hpp"
 #include "failover/record_store.hpp"
+#include "failover/rewinds.hpp"
 
 namespace understudy::failover {
 
@@ -113,6 +114,7 @@ class Node final : public MembershipEvents {
   Drills drills_;
   Clones clones_;
   CheckpointFiles files_;
+  Rewinds rewinds_;
   Drain drain_;
   LinkTests link_tests_;
   TimePoint accounted_;

@@ -134,12 +134,7 @@ class Console {
     wanted.set_guest(wish_.guest);
     wanted.set_path(absolute(wish_.file));
     wanted.set_replace(wish_.force);
-    const auto moment = parse_moment(wish_.at, wish_.ago, wish_.epoch);
-    if (!moment) {
-      err_ << "understudy: " << moment.error().message << "\n";
-      return exit_refused;
-    }
-    *wanted.mutable_moment() = *moment;
+    if (!read_moment(*wanted.mutable_moment())) return exit_refused;
     return command(request);
   }
 
@@ -153,6 +148,21 @@ class Console {
       if (code != exit_done) return code;
     }
     request.mutable_import()->set_sure(true);
+    return command(request);
+  }
+
+  int rewind() {
+    control::Request request;
+    auto& wanted = *request.mutable_rewind();
+    wanted.set_guest(wish_.guest);
+    if (!read_moment(*wanted.mutable_moment())) return exit_refused;
+    control::Stakes stakes;
+    const int code =
+        confirm(request, fmt::format("name of the guest that goes back ({})", wish_.guest),
+                wish_.guest, &stakes);
+    if (code != exit_done) return code;
+    wanted.mutable_moment()->set_epoch(stakes.epoch());  // what was told of, and no other
+    wanted.set_sure(true);
     return command(request);
   }
 
@@ -173,6 +183,17 @@ class Console {
   }
 
  private:
+  /// False, and told: it is not written as one.
+  bool read_moment(control::Moment& moment) {
+    const auto parsed = parse_moment(wish_.at, wish_.ago, wish_.epoch);
+    if (parsed) {
+      moment = *parsed;
+    } else {
+      err_ << "understudy: " << parsed.error().message << "\n";
+    }
+    return parsed.has_value();
+  }
+
   /// As the daemon must be told: its directory is another one.
   static std::string absolute(const std::string& path) {
     std::error_code none;
@@ -204,11 +225,12 @@ class Console {
 
   /// First what is at stake, then the question; exit_done: do it.
   int confirm(const control::Request& request, const std::string& question,
-              const std::string& expected) {
+              const std::string& expected, control::Stakes* told = nullptr) {
     const auto stakes = call(request);
     if (!stakes) return unreachable(stakes.error());
     if (stakes->has_error()) return show(*stakes);
     err_ << stakes->stakes().text() << std::flush;
+    if (told != nullptr) *told = stakes->stakes();
     return wish_.yes || confirmed(question, expected) ? exit_done : exit_refused;
   }
 
@@ -265,6 +287,9 @@ class Console {
         out_ << exported_view(reply.exported(), paint_);
         return exit_done;
       case control::Reply::kClones: out_ << clones_view(reply.clones(), paint_); return exit_done;
+      case control::Reply::kRewound:
+        out_ << rewound_view(reply.rewound(), paint_);
+        return exit_done;
       default: return refused({});
     }
   }
@@ -323,6 +348,7 @@ class Console {
       case control::Reply::kDrills:
       case control::Reply::kHistory:
       case control::Reply::kExported:
+      case control::Reply::kRewound:
       case control::Reply::kClones: return exit_done;
       case control::Reply::kClone: return good(reply.clone()) ? exit_done : exit_refused;
       default: return exit_refused;
@@ -386,6 +412,7 @@ int run(std::vector<std::string> arguments, std::ostream& out, std::ostream& err
   if (command == "clone") return console.clone();
   if (command == "export") return console.export_to();
   if (command == "import") return console.import_from();
+  if (command == "rewind") return console.rewind();
   if (command == "confirm-dead") return console.confirm_dead();
   return console.command(request_for(command, wish));
 }

@@ -12,8 +12,8 @@ CLI::App* add_guest_command(CLI::App& app, const char* name, const char* help, W
   return command;
 }
 
-std::array<CLI::Option*, 3> add_moment(CLI::App& command, Wish& wish) {
-  auto* at = command.add_option("--at", wish.at, "the newest epoch until then (UTC)");
+std::array<CLI::Option*, 3> add_moment(CLI::App& command, const char* time, Wish& wish) {
+  auto* at = command.add_option(time, wish.at, "the newest epoch until then (UTC)");
   at->type_name("TIME");
   auto* ago = command.add_option("--ago", wish.ago, "the same, so long ago: 30s, 5m, 2h");
   ago->type_name("SPAN")->excludes(at);
@@ -25,9 +25,13 @@ std::array<CLI::Option*, 3> add_moment(CLI::App& command, Wish& wish) {
 void add_history_commands(CLI::App& app, Wish& wish) {
   add_guest_command(app, "history", "What of a guest's past can be gone back to, on its backup",
                     wish);
+  auto* rewind = add_guest_command(
+      app, "rewind", "Let the guest itself go back, to this host, which keeps its history", wish);
+  add_moment(*rewind, "--to", wish);
+  rewind->add_flag("--yes", wish.yes, "do not ask");
   auto* clone = add_guest_command(
       app, "clone", "Let a past moment of the replica here run in a network of its own", wish);
-  const auto moment = add_moment(*clone, wish);
+  const auto moment = add_moment(*clone, "--at", wish);
   auto* probe = clone->add_option("--probe", wish.probe_file, "ask it that (config.Drill), too");
   probe->type_name("FILE");
   auto* gdb = clone->add_option(
@@ -40,7 +44,7 @@ void add_history_commands(CLI::App& app, Wish& wish) {
   app.add_subcommand("clones", "The clones on this host");
   auto* exporting = add_guest_command(
       app, "export", "Write a moment of the replica here to a file: memory, devices, disks", wish);
-  add_moment(*exporting, wish);
+  add_moment(*exporting, "--at", wish);
   exporting->add_option("FILE", wish.file, "the checkpoint; it is as secret as the guest")
       ->required();
   exporting->add_flag("--force", wish.force, "replace a file that is there");

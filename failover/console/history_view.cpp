@@ -12,11 +12,9 @@
 namespace understudy::failover::console {
 namespace {
 
-std::string point_text(const control::HistoryPoint& point) {
-  const auto us = point.committed_unix_us();
-  auto time = time_text(us);
-  time.insert(std::min<std::size_t>(19, time.size()), fmt::format(".{:03}", us / 1000 % 1000));
-  return fmt::format("epoch {} of {}", point.epoch(), time);
+std::string branch_line(const control::Branch& branch) {
+  return fmt::format("  branch: {} ({})\n", clip(branch.path(), 300),
+                     bytes_text(static_cast<double>(branch.bytes())));
 }
 
 /// "30s", "1.5m", "2h", "1d"; without a unit: seconds.
@@ -59,9 +57,18 @@ std::optional<std::uint64_t> parse_time(std::string text) {
 
 }  // namespace
 
+std::string point_text(const control::HistoryPoint& point) {
+  const auto us = point.committed_unix_us();
+  auto time = time_text(us);
+  time.insert(std::min<std::size_t>(19, time.size()), fmt::format(".{:03}", us / 1000 % 1000));
+  return fmt::format("epoch {} of {}", point.epoch(), time);
+}
+
 std::string history_view(const control::History& history, UnixTime now, const Paint& paint) {
   std::string text = fmt::format("history of {}: ", paint(history.guest(), Colour::bold));
-  if (!history.has_newest()) {
+  if (!history.obstacle().empty()) {
+    text += "none here: " + clip(history.obstacle(), 200) + "\n";
+  } else if (!history.has_newest()) {
     text += "nothing can be gone back to yet\n";
   } else {
     const auto oldest = history.oldest().committed_unix_us();
@@ -78,14 +85,17 @@ std::string history_view(const control::History& history, UnixTime now, const Pa
     text += fmt::format("  {:<14} {:>8} points  {}\n", until, count_text(band.points()),
                         bytes_text(static_cast<double>(band.bytes())));
   }
-  text += fmt::format(
-      "  {} of {}; at most {} back\n", bytes_text(static_cast<double>(history.bytes())),
-      bytes_text(static_cast<double>(history.max_bytes())), span_text(history.depth_us()));
+  if (history.obstacle().empty()) {
+    text += fmt::format(
+        "  {} of {}; at most {} back\n", bytes_text(static_cast<double>(history.bytes())),
+        bytes_text(static_cast<double>(history.max_bytes())), span_text(history.depth_us()));
+  }
   if (history.losses() > 0) {
     text += fmt::format("  {} {} times, the last time because {}\n",
                         paint("it was lost", Colour::yellow), history.losses(),
                         clip(history.loss(), 200));
   }
+  for (const auto& branch : history.branch()) text += branch_line(branch);
   return text;
 }
 
@@ -100,6 +110,16 @@ std::string exported_view(const control::Exported& exported, const Paint& paint)
                      exported.path(), bytes_text(static_cast<double>(exported.bytes())),
                      bytes_text(static_cast<double>(exported.pages()) * page_bytes),
                      bytes_text(static_cast<double>(exported.chunks()) * chunk_bytes));
+}
+
+std::string rewound_view(const control::Rewound& rewound, const Paint& paint) {
+  auto text = fmt::format("guest {} has gone back to {}, and runs on host {}\n",
+                          paint(clip(rewound.guest(), 64), Colour::bold), point_text(rewound.now()),
+                          rewound.host());
+  if (rewound.stood_still_us() > 0)
+    text += fmt::format("  it stood still for {}\n", span_text(rewound.stood_still_us()));
+  text += fmt::format("  abandoned: {}\n", point_text(rewound.abandoned()));
+  return text + branch_line(rewound.branch());
 }
 
 std::string clone_view(const control::CloneInfo& clone, const Paint& paint) {
@@ -134,14 +154,14 @@ Result<control::Moment> parse_moment(const std::string& at, const std::string& a
   if (!at.empty()) {
     const auto time = parse_time(at);
     if (!time) {
-      return fail(ErrorKind::invalid,
-                  "--at {}: write a time of UTC like \"2026-11-21 02:51:07.250\"", at);
+      return fail(ErrorKind::invalid, "{}: write a time of UTC like \"2026-11-21 02:51:07.250\"",
+                  at);
     }
     moment.set_at_unix_us(*time);
   }
   if (!ago.empty()) {
     const auto us = parse_span(ago);
-    if (!us) return fail(ErrorKind::invalid, "--ago {}: write it like 30s, 5m, 2h or 1d", ago);
+    if (!us) return fail(ErrorKind::invalid, "{}: write it like 30s, 5m, 2h or 1d", ago);
     moment.set_ago_us(*us);
   }
   if (!epoch.empty()) {
@@ -149,7 +169,7 @@ Result<control::Moment> parse_moment(const std::string& at, const std::string& a
     const auto* end = epoch.data() + epoch.size();
     const auto [rest, error] = std::from_chars(epoch.data(), end, number);
     if (error != std::errc{} || rest != end)
-      return fail(ErrorKind::invalid, "--epoch {}: give a number", epoch);
+      return fail(ErrorKind::invalid, "{}: give the number of an epoch", epoch);
     moment.set_epoch(number);
   }
   return moment;

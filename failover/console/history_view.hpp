@@ -13,6 +13,8 @@ namespace understudy::failover::console {
 
 [[nodiscard]] std::string history_view(const control::History& history, UnixTime now,
                                        const Paint& paint);
+[[nodiscard]] std::string point_text(const control::HistoryPoint& point);
+[[nodiscard]] std::string rewound_view(const control::Rewound& rewound, const Paint& paint);
 [[nodiscard]] std::string clone_view(const control::CloneInfo& clone, const Paint& paint);
 [[nodiscard]] std::string clones_view(const control::CloneList& clones, const Paint& paint);
 [[nodiscard]] std::string exported_view(const control::Exported& exported, const Paint& paint);

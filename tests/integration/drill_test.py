@@ -141,6 +141,8 @@ class DrillTest(DrillCase):
     def test_2_what_cannot_be_is_said(self):
         refused = self.hosts.understudy("a", "drill", GUEST)
         self.assertIn("on host b; give the command there", refused.stderr)
+        refused = self.hosts.understudy("b", "rewind", GUEST, "--ago", "1s", "--yes")
+        self.assertIn("no history of guest", refused.stderr)
         bad = self.directory / "bad.plan"
         bad.write_text('probe { http { port: 70000 } }')
         refused = self.hosts.understudy("b", "drill", GUEST, "--probe", str(bad))

@@ -93,6 +93,18 @@ class Daemon {
         reply.mutable_drill()->set_kind(call.request().drill().real() ? "real" : "clone");
         reply.mutable_drill()->set_passed(true);
         break;
+      case control::Request::kRewind: {
+        const auto& wanted = call.request().rewind();
+        if (!wanted.sure()) {
+          reply.mutable_stakes()->set_text("its future is abandoned\n");
+          reply.mutable_stakes()->set_epoch(41);
+          break;
+        }
+        reply.mutable_rewound()->set_host("b");
+        reply.mutable_rewound()->mutable_now()->set_epoch(wanted.moment().epoch());
+        reply.mutable_rewound()->mutable_branch()->set_path("/branches/pg-1.checkpoint");
+        break;
+      }
       case control::Request::kUnprotect: return call.done("unprotected");
       case control::Request::kExport: {
         auto& exported = *reply.mutable_exported();
@@ -265,6 +277,29 @@ TEST_CASE("a checkpoint file is named to the daemon by its whole path") {
   CHECK(imported({}, "no").code == exit_refused);
   CHECK(imported({}, "pg").out == "started from " + here + "/file\n");
   CHECK(imported({"--yes"}).code == exit_done);
+}
+
+TEST_CASE("a rewind goes to the epoch that was told of, after asking") {
+  const Daemon daemon;
+  const auto rewound = [&](std::vector<std::string> words, const Terminal& terminal) {
+    words.insert(words.begin(), {"rewind", "pg", "--socket", daemon.path()});
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = run(std::move(words), out, err, terminal);
+    return Outcome{code, out.str(), err.str()};
+  };
+  const auto done = rewound({"--ago", "5m", "--yes"}, {});
+  CHECK(done.code == exit_done);
+  CHECK_THAT(done.err, Contains("its future is abandoned"));
+  CHECK_THAT(done.out, Contains("epoch 41 of") && Contains("/branches/pg-1.checkpoint"));
+  CHECK(rewound({"--ago", "5m"}, {}).code == exit_refused);
+  Terminal terminal;
+  terminal.ask = [] { return "other"; };
+  CHECK_THAT(rewound({"--to", "2026-11-28 02:51:07"}, terminal).err, Contains("nothing was done"));
+  terminal.ask = [] { return "pg"; };
+  CHECK(rewound({"--epoch", "7"}, terminal).code == exit_done);
+  CHECK(rewound({"--ago", "5 fortnights", "--yes"}, {}).code == exit_refused);
+  CHECK(rewound({"--ago", "5m", "--epoch", "7"}, {}).code == exit_usage);
 }
 
 TEST_CASE("a link test shows a table, and fails if the configured link does") {
