@@ -128,8 +128,8 @@ class Bench:
             self.pgbench(address, WARM_UP_SECONDS)
             before = self.processor_ms(qemu)
             run = self.pgbench(address, self.seconds)
-            if not run.finished or run.failed:
-                raise story.StoryError(f"pgbench failed: {run.errors[:1]}")
+            if run.fault:
+                raise story.StoryError(f"pgbench: {run.fault}")
             result["pgbench"] = run.tps
             result["cpu_ms"] = {name: (after - before[name]) / run.transactions
                                 for name, after in self.processor_ms(qemu).items()}

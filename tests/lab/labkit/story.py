@@ -57,10 +57,20 @@ class LoadRun:
     latency_ms: float = 0.0
     transactions: int = 0
     failed: int = 0
-    aborted: bool = False
     finished: bool = False
     seconds: list[tuple[float, float]] = field(default_factory=list)  # (unix time, tps)
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def fault(self) -> str:
+        """Why it does not show that the database served all its clients to the end; empty if it does."""
+        if self.errors:
+            return self.errors[0]
+        if not self.finished:
+            return "it had not ended in time"
+        if self.failed:
+            return f"{self.failed} transactions failed"
+        return "" if self.transactions else "no transaction: its time was over before its clients were connected"
 
 
 def parse_pgbench(text: str) -> LoadRun:
@@ -71,15 +81,14 @@ def parse_pgbench(text: str) -> LoadRun:
             result.seconds.append((float(match[1]), float(match[2])))
         elif match := re.match(r"tps = ([\d.]+)", line):
             result.tps = float(match[1])
-            result.finished = True
         elif match := re.match(r"latency average = ([\d.]+) ms", line):
             result.latency_ms = float(match[1])
         elif match := re.match(r"number of transactions actually processed: (\d+)", line):
             result.transactions = int(match[1])
+            result.finished = True
         elif match := re.match(r"number of failed transactions: (\d+)", line):
             result.failed = int(match[1])
         elif re.search(r"aborted|error|FATAL|server closed|could not", line):
-            result.aborted = True
             result.errors.append(line)
     return result
 
@@ -117,6 +126,10 @@ class Background:
         except subprocess.TimeoutExpired:
             self.kill()
         return self.text()
+
+    def send_signal(self, number: signal.Signals):
+        if self.running:
+            self.process_.send_signal(number)
 
     def kill(self):
         if self.running:
@@ -168,8 +181,7 @@ class LedgerProcess:
 
     def stop(self) -> RunVerdict:
         """Ends the ledger after its row under way; one that hangs is killed and has failed."""
-        if self.running:
-            self.process_.process_.send_signal(signal.SIGTERM)
+        self.process_.send_signal(signal.SIGTERM)
         log = self.process_.wait(LEDGER_STOP_SECONDS)
         if not self.verdict_path.exists():
             acks = len(self.acks())

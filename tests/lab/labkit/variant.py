@@ -52,11 +52,6 @@ class VariantReport:
             self.check(name, finding.good,
                        finding.violations[0] if finding.violations else finding.detail)
 
-    def check_load(self, run: story.LoadRun):
-        self.check("load goes on", run.finished and not run.aborted and run.failed == 0,
-                   run.errors[0] if run.errors else
-                   f"{run.transactions} transactions, {run.failed} failed, {run.tps:.0f} tps")
-
 
 def quantile(values: list[float], part: float) -> float:
     """The smallest value that `part` of them do not exceed."""

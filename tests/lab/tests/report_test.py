@@ -82,21 +82,35 @@ latency average = 7.970 ms
 tps = 501.882301 (without initial connection time)
 """
 
+# With --time shorter than its clients take to connect: no rate, and exit status 0.
+NOT_CONNECTED = """pgbench (15.18 (Debian 15.18-0+deb12u1))
+transaction type: <builtin: TPC-B (sort of)>
+duration: 4 s
+number of transactions actually processed: 0
+number of failed transactions: 0 (NaN%)
+"""
+
 
 class PgbenchTest(unittest.TestCase):
     def test_a_whole_run(self):
         run = story.parse_pgbench(PGBENCH)
         self.assertEqual((run.tps, run.transactions, run.failed), (501.882301, 1003, 0))
         self.assertEqual(run.seconds[0], (1700000001.5, 480.0))
-        self.assertTrue(run.finished and not run.aborted)
+        self.assertEqual(run.fault, "")
 
     def test_an_aborted_client_is_seen(self):
         run = story.parse_pgbench("pgbench: error: client 2 aborted in command 4 (SQL): "
                                   "perhaps the backend died while processing\n" + PGBENCH)
-        self.assertTrue(run.aborted)
+        self.assertIn("client 2 aborted", run.fault)
 
     def test_a_run_that_was_cut_short_did_not_finish(self):
-        self.assertFalse(story.parse_pgbench(PGBENCH.splitlines()[1]).finished)
+        run = story.parse_pgbench("\n".join(PGBENCH.splitlines()[:3]))
+        self.assertEqual((run.finished, run.fault), (False, "it had not ended in time"))
+
+    def test_a_run_whose_clients_were_not_connected_in_time_has_finished_and_shows_nothing(self):
+        run = story.parse_pgbench(NOT_CONNECTED)
+        self.assertTrue(run.finished)
+        self.assertIn("before its clients were connected", run.fault)
 
 
 if __name__ == "__main__":
