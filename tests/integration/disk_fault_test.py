@@ -1,6 +1,5 @@
-"""One kill for each guest whose hardware is unlike pg-disk's; `tests/fault/disks` has more. About 1 minute each."""
+"""One kill for each guest whose hardware is unlike pg-disk's; `tests/fault/disks` has more. About half a minute each."""
 
-import os
 import random
 import unittest
 
@@ -22,9 +21,6 @@ class MariaTest(LabCase):
         self.assertEqual(faults.end(), [])
 
 
-@unittest.skipUnless("UNDERSTUDY_LEGACY" in os.environ,
-                     "2 of its 9 kills ended with pgbench not done in time on a busy machine, unexplained:"
-                     " set UNDERSTUDY_LEGACY=1")
 class LegacyTest(MariaTest):
     """IDE, e1000 and VGA, which its console is."""
 
