@@ -9,7 +9,6 @@ from .plan import GUEST_ADDRESS
 
 SYSBENCH_ROWS = 10000  # guests/maria/files/prepare.sql
 CLIENT_SECONDS = 20
-CHECK_SECONDS = 120
 OPEN_SECONDS = 3600  # of a load that is told when to end
 # In the client's network; the words are printed by a Python of Debian's with Debian's pymysql.
 MYSQL = """
@@ -98,7 +97,7 @@ class Mariadb:
 
     def check(self, hosts) -> tuple[bool, str]:
         """Every table of the database; good, and what it said."""
-        done = self.query(hosts, "check table sbtest1, ledger extended", CHECK_SECONDS)
+        done = self.query(hosts, "check table sbtest1, ledger extended", story.CHECK_SECONDS)
         said = (done.stdout + done.stderr).strip().splitlines()
         good = done.returncode == 0 and len(said) == 2 and all(line.endswith("\tOK") for line in said)
         return good, "every table" if good else (said or ["failed"])[-1]
