@@ -9,10 +9,12 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include "config/assert.hpp"
 #include "config/limits.hpp"
 #include "hypervisor/accelerator.hpp"
+#include "hypervisor/ide_ports.hpp"
 
 namespace understudy::hypervisor {
 namespace {
@@ -22,6 +24,9 @@ namespace {
 constexpr std::uint64_t piece_bytes = 1U << 20U;
 
 constexpr auto exit_patience = milliseconds{200};
+
+constexpr int ide_pauses = 8;  // tries to pause a machine between two IDE transfers
+constexpr auto ide_progress = milliseconds{1};
 
 Result<UniqueFd> memory_file(const char* name, std::uint64_t size) {
   UniqueFd fd{::memfd_create(name, MFD_CLOEXEC)};
@@ -251,7 +256,13 @@ Result<> QemuMachine::track() {
 }
 
 Result<> QemuMachine::pause(PauseFor purpose) {
-  if (running_ && purpose == PauseFor::checkpoint) {
+  const auto& disks = guest_.disk();
+  const bool has_ide =
+      std::ranges::any_of(disks, [](const auto& disk) { return disk.model().starts_with("ide-"); });
+  if (running_ && purpose == PauseFor::checkpoint && has_ide) {
+    UNDERSTUDY_CHECK(stop_between_ide_transfers());
+    UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
+  } else if (running_ && purpose == PauseFor::checkpoint) {
     UNDERSTUDY_TRY(saving_, qmp_.send({{"stop", {}}, save_command()}));
     UNDERSTUDY_CHECK(qmp_.await(*saving_ - 1, limits::monitor_reply));
   } else if (running_) {
@@ -259,6 +270,27 @@ Result<> QemuMachine::pause(PauseFor purpose) {
   }
   running_ = false;
   return {};
+}
+
+/// See ide_ports.hpp. One that transfers by PIO may be saved at any moment, and is after some
+/// tries.
+Result<> QemuMachine::stop_between_ide_transfers() {
+  for (int left = ide_pauses;; --left) {
+    UNDERSTUDY_CHECK(qmp_.execute("stop"));
+    UNDERSTUDY_TRY(const bool awaits, ide_awaits_data());
+    if (!awaits || left == 1) return {};
+    UNDERSTUDY_CHECK(qmp_.execute("cont"));
+    std::this_thread::sleep_for(ide_progress);
+  }
+}
+
+Result<bool> QemuMachine::ide_awaits_data() {
+  for (const auto port : ide_status_ports) {
+    UNDERSTUDY_TRY(const auto said, qmp_.human(read_port(port)));
+    UNDERSTUDY_TRY(const bool awaits, awaits_data(said));
+    if (awaits) return true;
+  }
+  return false;
 }
 
 QmpClient::Command QemuMachine::save_command() const {

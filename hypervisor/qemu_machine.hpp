@@ -106,6 +106,8 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> learn_addresses();
   [[nodiscard]] Result<> watch_vcpus();
   [[nodiscard]] QmpClient::Command save_command() const;
+  [[nodiscard]] Result<> stop_between_ide_transfers();
+  [[nodiscard]] Result<bool> ide_awaits_data();
   [[nodiscard]] Result<> yield(std::size_t block, std::uint64_t offset, std::uint64_t size,
                                const PageSink& sink);
   [[nodiscard]] Result<> read_guest(std::uint64_t address, std::span<std::byte> out) const;
