@@ -95,10 +95,11 @@ Result<> ActivityLog::lose(std::string why) {
 
 ActivityLog::Write::Write(ActivityLog* log, std::uint16_t disk, std::uint64_t offset,
                           std::uint64_t bytes)
-    : log_{log} {
-  if (log_ == nullptr) return;
-  extents_ = extents_of(disk, offset, bytes);
-  error_ = log_->begin(extents_);
+    : Write{log, log == nullptr ? std::vector<Extent>{} : extents_of(disk, offset, bytes)} {}
+
+ActivityLog::Write::Write(ActivityLog* log, std::vector<Extent> extents)
+    : log_{log}, extents_{std::move(extents)} {
+  if (log_ != nullptr) error_ = log_->begin(extents_);
 }
 
 ActivityLog::Write::~Write() {

@@ -72,6 +72,8 @@ class ActivityLog {
   class Write {
    public:
     Write(ActivityLog* log, std::uint16_t disk, std::uint64_t offset, std::uint64_t bytes);
+    /// Of many places, logged at once.
+    Write(ActivityLog* log, std::vector<Extent> extents);
     ~Write();
     Write(const Write&) = delete;
     Write& operator=(const Write&) = delete;

@@ -18,7 +18,6 @@ namespace {
 using replication::get;
 using replication::put;
 
-constexpr std::uint32_t magic = 0x4b435355;  // "USCK"
 constexpr std::uint32_t format = 1;
 constexpr std::size_t sum_at = checkpoint_head_bytes - ContentHash::bytes;
 constexpr std::size_t units_head_bytes = 8;
@@ -140,7 +139,7 @@ Result<> CheckpointEncoder::block(CheckpointBlock kind, std::span<const std::byt
     std::ranges::copy(contents, stored_.begin() + checkpoint_head_bytes);
   }
   stored_.resize(checkpoint_head_bytes + size);
-  put(stored_, 0, magic);
+  put(stored_, 0, checkpoint_magic);
   put(stored_, 4, format);
   put(stored_, 8, static_cast<std::uint32_t>(kind));
   put(stored_, 12, static_cast<std::uint32_t>(size));
@@ -163,13 +162,17 @@ Result<> check_about(const Checkpoint& about) {
   const auto& fingerprint = machine.fingerprint();
   if (about.ByteSizeLong() > limits::checkpoint_about_bytes) return bad("it says too much");
   if (!valid_name(machine.guest().name())) return bad("the guest has no valid name");
-  const std::array texts{about.host(),
-                         about.version(),
-                         fingerprint.hypervisor(),
-                         fingerprint.machine(),
-                         fingerprint.cpu(),
-                         fingerprint.accelerator(),
-                         fingerprint.cpu_features()};
+  std::vector<std::string> texts{about.host(),
+                                 about.version(),
+                                 fingerprint.hypervisor(),
+                                 fingerprint.machine(),
+                                 fingerprint.cpu(),
+                                 fingerprint.accelerator(),
+                                 fingerprint.cpu_features(),
+                                 machine.guest().cpu(),
+                                 machine.guest().machine()};
+  for (const auto& nic : machine.guest().nic()) texts.insert(texts.end(), {nic.model(), nic.mac()});
+  for (const auto& disk : machine.guest().disk()) texts.push_back(disk.model());
   if (!printable(texts) || !printable(fingerprint.boot_digest()))
     return bad("a text has characters that are none");
   UNDERSTUDY_TRY(const auto layout, layout_of(machine));
@@ -217,7 +220,7 @@ Result<> CheckpointDecoder::take(std::span<const std::byte> bytes) {
 }
 
 Result<> CheckpointDecoder::take_head(std::span<const std::byte> bytes) {
-  if (get<std::uint32_t>(bytes, 0) != magic) {
+  if (get<std::uint32_t>(bytes, 0) != checkpoint_magic) {
     if (counts_.blocks > 0) return damaged("no block begins there");
     return fail(ErrorKind::invalid, "it is no checkpoint file of `understudy export`");
   }

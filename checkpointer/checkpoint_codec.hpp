@@ -37,6 +37,8 @@ struct ZSTD_DCtx_s;
 
 namespace understudy::checkpointer {
 
+inline constexpr std::uint32_t checkpoint_magic = 0x4b435355;  ///< "USCK", how a file begins
+
 inline constexpr std::size_t checkpoint_head_bytes = 48;
 enum class CheckpointBlock : std::uint32_t { about = 1, devices, units, end };
 

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <thread>
@@ -211,6 +213,18 @@ Result<std::size_t> read_all(int file, std::span<std::byte> out, const std::stri
 
 }  // namespace
 
+namespace {
+
+/// By its beginning. Another guest's disk is replaced by nobody's mistake.
+bool is_checkpoint(const std::string& path) {
+  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  std::array<std::byte, sizeof checkpoint_magic> head{};
+  return file && ::read(file.get(), head.data(), head.size()) == sizeof checkpoint_magic &&
+         std::memcmp(head.data(), &checkpoint_magic, sizeof checkpoint_magic) == 0;
+}
+
+}  // namespace
+
 Result<> check_checkpoint_path(const std::string& path, IfThere if_there) {
   if (!path.starts_with('/') || path.ends_with('/') || path.size() > limits::checkpoint_path_bytes)
     return fail(ErrorKind::invalid, "the file is to be named by its whole path");
@@ -221,6 +235,8 @@ Result<> check_checkpoint_path(const std::string& path, IfThere if_there) {
     }
     if (!S_ISREG(about.st_mode))
       return fail(ErrorKind::invalid, "{} is no file that could be replaced", path);
+    if (!is_checkpoint(path))
+      return fail(ErrorKind::invalid, "{} is no checkpoint, and is not replaced", path);
   } else if (errno != ENOENT) {
     return fail_errno(path);
   }

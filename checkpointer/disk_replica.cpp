@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <utility>
 
 #include "checkpointer/activity_map.hpp"
@@ -412,11 +413,15 @@ Result<> DiskReplica::log_back(std::span<const std::byte> undo) {
       writes);
   if (unread) return fail_errno("the disk images", unread.value());
   // Before anything can reach the images: the other host's stay as they are now.
-  UNDERSTUDY_CHECK(for_each_disk_record(writes, [this](const DiskRecord& record) -> Result<> {
-    const ActivityLog::Write differs{disks_.activity(), record.disk, record.offset, record.bytes};
-    if (!differs.error()) return {};
-    return fail_errno("the log of what is written to the disks", differs.error().value());
+  std::set<Extent> extents;
+  UNDERSTUDY_CHECK(for_each_disk_record(writes, [&](const DiskRecord& record) -> Result<> {
+    const auto some = extents_of(record.disk, record.offset, record.bytes);
+    extents.insert(some.begin(), some.end());
+    return {};
   }));
+  const ActivityLog::Write differs{disks_.activity(), {extents.begin(), extents.end()}};
+  if (differs.error())
+    return fail_errno("the log of what is written to the disks", differs.error().value());
   const std::span<const std::byte> all{writes};
   UNDERSTUDY_CHECK(journal_.write({&all, 1}));
   back_ = std::move(writes);

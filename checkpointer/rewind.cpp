@@ -12,6 +12,7 @@
 #include <fmt/chrono.h>
 
 #include "checkpointer/offer.hpp"
+#include "config/durable_file.hpp"
 #include "config/limits.hpp"
 #include "config/priority.hpp"
 
@@ -46,6 +47,7 @@ Result<> check_directory(const std::string& directory, const std::string& guest,
   std::error_code code;
   std::filesystem::create_directories(directory, code);
   if (code) return fail_errno(directory, code.value());
+  UNDERSTUDY_CHECK(sync_directory_of(directory));
   struct statvfs about {};
   if (::statvfs(directory.c_str(), &about) != 0) return fail_errno(directory);
   const auto room = std::uint64_t{about.f_bavail} * about.f_frsize;
@@ -124,6 +126,12 @@ void remove_branch(const Branch& branch) {
   ::unlink(branch.path.c_str());
 }
 
+/// Once the disks' way is decided the branch may be the only copy of the newest epoch: who handed
+/// it over may have died meanwhile.
+tl::unexpected<Error> kept(const Branch& branch, const Error& why) {
+  return fail(why.kind, "{}; the newest epoch is in {}, too", why.message, branch.path);
+}
+
 }  // namespace
 
 Result<RewindPlan> plan_rewind(const CloneSource& source, const HistoryWish& wish,
@@ -156,15 +164,13 @@ RewindOutcome rewind(const CloneSource& source, GuestDisks& disks, const RewindO
     return {fail(logged.error()), {}};
   }
   if (const auto gone = replica.go_back(*way); !gone) {
-    remove_branch(*branch);  // it goes on where it was handed over
-    return {fail(gone.error()), gone};
+    return {kept(*branch, gone.error()), gone};
   }
   return {Rewound{way->from, way->to, *branch}, {}};
 }
 
 tl::unexpected<Error> undone(const Rewound& rewound, const Error& why) {
-  remove_branch(rewound.branch);
-  return fail(why);
+  return kept(rewound.branch, why);
 }
 
 std::string branch_directory(const config::Guest& guest, const std::string& state_dir) {

@@ -256,16 +256,20 @@ Result<> QemuMachine::track() {
 }
 
 Result<> QemuMachine::pause(PauseFor purpose) {
+  if (!running_) return {};
+  const bool saves = purpose == PauseFor::checkpoint;
   const auto& disks = guest_.disk();
   const bool has_ide =
       std::ranges::any_of(disks, [](const auto& disk) { return disk.model().starts_with("ide-"); });
-  if (running_ && purpose == PauseFor::checkpoint && has_ide) {
+  if (has_ide) {  // whatever for: it may be saved before it runs again
     UNDERSTUDY_CHECK(stop_between_ide_transfers());
-    UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
-  } else if (running_ && purpose == PauseFor::checkpoint) {
+    if (saves) {
+      UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
+    }
+  } else if (saves) {
     UNDERSTUDY_TRY(saving_, qmp_.send({{"stop", {}}, save_command()}));
     UNDERSTUDY_CHECK(qmp_.await(*saving_ - 1, limits::monitor_reply));
-  } else if (running_) {
+  } else {
     UNDERSTUDY_CHECK(qmp_.execute("stop"));
   }
   running_ = false;
@@ -277,9 +281,10 @@ Result<> QemuMachine::pause(PauseFor purpose) {
 Result<> QemuMachine::stop_between_ide_transfers() {
   for (int left = ide_pauses;; --left) {
     UNDERSTUDY_CHECK(qmp_.execute("stop"));
+    running_ = false;  // true whatever fails below
     UNDERSTUDY_TRY(const bool awaits, ide_awaits_data());
     if (!awaits || left == 1) return {};
-    UNDERSTUDY_CHECK(qmp_.execute("cont"));
+    UNDERSTUDY_CHECK(resume());
     std::this_thread::sleep_for(ide_progress);
   }
 }

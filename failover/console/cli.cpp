@@ -162,6 +162,7 @@ class Console {
                 wish_.guest, &stakes);
     if (code != exit_done) return code;
     wanted.mutable_moment()->set_epoch(stakes.epoch());  // what was told of, and no other
+    wanted.set_committed_unix_us(stakes.committed_unix_us());
     wanted.set_sure(true);
     return command(request);
   }

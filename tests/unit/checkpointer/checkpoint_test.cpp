@@ -213,6 +213,9 @@ TEST_CASE("a file that is there is not replaced unasked, and nothing else is lef
   CHECK(world.files() == 1);
   const auto directory = world.directory.path().string();
   CHECK_FALSE(check_checkpoint_path(directory, IfThere::replace));
+  const auto image = directory + "/pg.img";
+  std::ofstream{image} << "what another guest has on its disk";
+  CHECK_FALSE(check_checkpoint_path(image, IfThere::replace));
   CHECK_FALSE(check_checkpoint_path("pg.ckpt", IfThere::refuse));
   CHECK_FALSE(check_checkpoint_path(directory + "/none/pg.ckpt", IfThere::refuse));
 }
