@@ -1,7 +1,6 @@
 #include "checkpointer/checkpoint_codec.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include <zstd.h>
@@ -10,6 +9,7 @@
 #include "config/assert.hpp"
 #include "config/limits.hpp"
 #include "config/names.hpp"
+#include "config/zeros.hpp"
 #include "replication/little_endian.hpp"
 
 namespace understudy::checkpointer {
@@ -36,12 +36,6 @@ std::string sum(std::span<const std::byte> head, std::span<const std::byte> stor
 
 bool equal(std::span<const std::byte> bytes, const std::string& digest) {
   return std::ranges::equal(bytes, std::as_bytes(std::span{digest}));
-}
-
-/// As fast as memory is read: of a disk this is asked for all of it.
-bool all_zeros(std::span<const std::byte> bytes) {
-  return bytes.front() == std::byte{} &&
-         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
 template <class Strings>

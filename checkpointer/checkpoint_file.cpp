@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 
 #include "config/clock.hpp"
 #include "config/durable_file.hpp"
+#include "config/file_space.hpp"
 #include "config/limits.hpp"
 #include "config/unique_fd.hpp"
 
@@ -30,13 +30,12 @@ std::string directory_of(const std::string& path) {
 }
 
 Result<> check_room(int file, const std::string& where) {
-  struct statvfs about {};
-  if (::fstatvfs(file, &about) != 0) return fail_errno(where);
-  const auto free = std::uint64_t{about.f_bavail} * about.f_frsize;
-  if (free >= limits::clone_disk_reserve) return {};
+  const auto free = free_bytes(file);
+  if (!free) return fail_errno(where);
+  if (*free >= limits::clone_disk_reserve) return {};
   return fail(ErrorKind::limit,
               "{} has {} MiB left, and {} MiB are left free there; export to another file system",
-              where, free >> 20U, limits::clone_disk_reserve >> 20U);
+              where, *free >> 20U, limits::clone_disk_reserve >> 20U);
 }
 
 /// Of this thread: what a disk is waited for takes nothing from anybody.
@@ -210,10 +209,6 @@ Result<std::size_t> read_all(int file, std::span<std::byte> out, const std::stri
   }
   return done;
 }
-
-}  // namespace
-
-namespace {
 
 /// By its beginning. Another guest's disk is replaced by nobody's mistake.
 bool is_checkpoint(const std::string& path) {

@@ -1,12 +1,12 @@
 #include "checkpointer/chunk_store.hpp"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "config/file_space.hpp"
 #include "config/limits.hpp"
 
 namespace understudy::checkpointer {
@@ -49,9 +49,9 @@ std::pair<std::uint64_t, std::size_t> ChunkStore::place(std::uint64_t chunk) con
 }
 
 std::error_code ChunkStore::add(std::uint64_t chunk, std::span<const std::byte> contents) {
-  struct statvfs about {};
-  if (::fstatvfs(file_.get(), &about) != 0) return last_error();
-  if (std::uint64_t{about.f_bavail} * about.f_frsize < limits::clone_disk_reserve)
+  const auto room = free_bytes(file_.get());
+  if (!room) return last_error();
+  if (*room < limits::clone_disk_reserve)
     return std::make_error_code(std::errc::no_space_on_device);
   if (const auto error = write_at(file_.get(), place(chunk).first, contents)) return error;
   there_[chunk] = true;

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,7 @@
 #include "checkpointer/guest_wiring.hpp"
 #include "checkpointer/offer.hpp"
 #include "config/assert.hpp"
+#include "config/file_space.hpp"
 #include "config/log.hpp"
 #include "config/priority.hpp"
 
@@ -21,14 +21,6 @@ namespace {
 /// Told to whoever asked, whatever becomes of it.
 void answer(const GuestEngine::Done& done, Result<> result) {
   if (done) done(std::move(result));
-}
-
-/// Of a file in memory.
-std::uint64_t allocated_bytes(const UniqueFd& file) {
-  constexpr std::uint64_t allocation_unit = 512;
-  struct stat about {};
-  if (!file || ::fstat(file.get(), &about) != 0) return 0;
-  return static_cast<std::uint64_t>(about.st_blocks) * allocation_unit;
 }
 
 }  // namespace
@@ -521,7 +513,7 @@ Result<std::shared_ptr<Replica>> GuestEngine::do_become_standby(const replicatio
   if (phase_ == EnginePhase::standby && replica_ && replica_->status().over) do_stop();
   UNDERSTUDY_CHECK(need_phase({EnginePhase::empty}, "is here already, as guest or as replica"));
   const auto needed = memory_for(offer);
-  UNDERSTUDY_CHECK(check_memory(needed - std::min(needed, allocated_bytes(earlier_memory_)),
+  UNDERSTUDY_CHECK(check_memory(needed - std::min(needed, allocated_bytes(earlier_memory_.get())),
                                 "a replica of the guest"));
   auto replica = make_replica(offer);
   if (!replica) {

@@ -1,7 +1,6 @@
 #include "checkpointer/history_store.hpp"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -10,6 +9,7 @@
 
 #include <xxhash.h>
 
+#include "config/file_space.hpp"
 #include "config/limits.hpp"
 
 namespace understudy::checkpointer {
@@ -31,10 +31,9 @@ Result<std::shared_ptr<HistoryStore>> HistoryStore::create(const std::string& di
 }
 
 Result<HistoryStore::PiecePointer> HistoryStore::put(std::span<const std::byte> contents) {
-  struct statvfs about {};
-  if (::fstatvfs(file_.get(), &about) != 0) return fail_errno("the history's file system");
-  if (std::uint64_t{about.f_bavail} * about.f_frsize <
-      limits::clone_disk_reserve + contents.size()) {
+  const auto room = free_bytes(file_.get());
+  if (!room) return fail_errno("the history's file system");
+  if (*room < limits::clone_disk_reserve + contents.size()) {
     return fail(ErrorKind::limit, "the file system of the history is almost full");
   }
   const auto offset = take(contents.size());

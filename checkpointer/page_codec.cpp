@@ -1,10 +1,10 @@
 #include "checkpointer/page_codec.hpp"
 
-#include <array>
 #include <bit>
 #include <cstring>
 
 #include "config/assert.hpp"
+#include "config/zeros.hpp"
 
 namespace understudy::checkpointer {
 namespace {
@@ -38,11 +38,6 @@ std::uint64_t changed_lines(ConstPage now, Page before) {
       mask |= std::uint64_t{1} << line;
   }
   return mask;
-}
-
-bool all_zero(ConstPage page) {
-  static constexpr std::array<std::byte, page_bytes> zeros{};
-  return std::memcmp(page.data(), zeros.data(), page_bytes) == 0;
 }
 
 /// Calls `visit(line)` for every line in the mask.
@@ -108,7 +103,7 @@ std::size_t encode_page(PageIndex index, ConstPage now, Page before, std::span<s
   auto mask = changed_lines(now, before);
   if (mask == 0) return 0;
   // A whole page is the shorter record, or no longer.
-  if (std::popcount(mask) >= lines_worth_a_delta || all_zero(now)) mask = all_lines;
+  if (std::popcount(mask) >= lines_worth_a_delta || all_zeros(now)) mask = all_lines;
   const auto size = write_lines(index, mask, now, room);
   std::memcpy(before.data(), now.data(), page_bytes);
   return size;
@@ -121,7 +116,7 @@ std::size_t write_lines(PageIndex index, std::uint64_t mask, ConstPage contents,
   auto* body = room.data() + record_head_bytes;
   auto encoding = Encoding::raw;
   std::size_t size = page_bytes;
-  if (mask == all_lines && all_zero(contents)) {
+  if (mask == all_lines && all_zeros(contents)) {
     encoding = Encoding::zero;
     size = 0;
   } else if (mask == all_lines) {

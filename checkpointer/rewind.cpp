@@ -1,7 +1,5 @@
 #include "checkpointer/rewind.hpp"
 
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +11,7 @@
 
 #include "checkpointer/offer.hpp"
 #include "config/durable_file.hpp"
+#include "config/file_space.hpp"
 #include "config/limits.hpp"
 #include "config/priority.hpp"
 
@@ -30,12 +29,6 @@ std::string branch_path(const std::string& directory, const std::string& guest, 
                      fmt::gmtime(static_cast<std::time_t>(at)), epoch, branch_suffix);
 }
 
-std::uint64_t bytes_on_disk(const std::string& path) {
-  constexpr std::uint64_t unit = 512;
-  struct stat about {};
-  return ::stat(path.c_str(), &about) == 0 ? static_cast<std::uint64_t>(about.st_blocks) * unit : 0;
-}
-
 Result<> check_directory(const std::string& directory, const std::string& guest,
                          std::uint64_t bytes) {
   const auto there = list_branches(directory, guest);
@@ -48,19 +41,18 @@ Result<> check_directory(const std::string& directory, const std::string& guest,
   std::filesystem::create_directories(directory, code);
   if (code) return fail_errno(directory, code.value());
   UNDERSTUDY_CHECK(sync_directory_of(directory));
-  struct statvfs about {};
-  if (::statvfs(directory.c_str(), &about) != 0) return fail_errno(directory);
-  const auto room = std::uint64_t{about.f_bavail} * about.f_frsize;
-  if (room >= bytes + limits::clone_disk_reserve) return {};
+  const auto room = free_bytes(directory);
+  if (!room) return fail_errno(directory);
+  if (*room >= bytes + limits::clone_disk_reserve) return {};
   return fail(ErrorKind::limit,
               "a branch of guest {} may need {} MiB in {}, and {} MiB must stay free; there are {}",
-              guest, bytes >> 20U, directory, limits::clone_disk_reserve >> 20U, room >> 20U);
+              guest, bytes >> 20U, directory, limits::clone_disk_reserve >> 20U, *room >> 20U);
 }
 
 /// As much as a branch of it can have.
 std::uint64_t branch_bytes_max(const CloneSource& source) {
   std::uint64_t bytes = source.replica->layout().bytes() + limits::device_state_bytes;
-  for (const auto& disk : source.guest.disk()) bytes += bytes_on_disk(disk.path());
+  for (const auto& disk : source.guest.disk()) bytes += allocated_bytes(disk.path());
   return bytes;
 }
 
@@ -119,7 +111,7 @@ Result<Branch> keep_branch(const CloneSource& source, GuestDisks& disks, const H
   progress.tell = [](const std::string&, double) {};
   progress.go_on = go_on;
   UNDERSTUDY_CHECK(write_checkpoint(replica, path, IfThere::refuse, progress));
-  return Branch{path, bytes_on_disk(path)};
+  return Branch{path, allocated_bytes(path)};
 }
 
 void remove_branch(const Branch& branch) {
@@ -186,7 +178,7 @@ std::vector<Branch> list_branches(const std::string& directory, const std::strin
     // A guest's name may begin another's: what follows it is the time.
     const bool is_one = name.starts_with(guest + "-") && name.ends_with(branch_suffix) &&
                         name.find('-', guest.size() + 1) == guest.size() + 1 + time_text_bytes;
-    if (is_one) found.push_back({entry.path().string(), bytes_on_disk(entry.path().string())});
+    if (is_one) found.push_back({entry.path().string(), allocated_bytes(entry.path().string())});
   }
   std::ranges::sort(found, std::greater{}, &Branch::path);
   return found;

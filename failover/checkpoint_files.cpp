@@ -113,6 +113,7 @@ void CheckpointFiles::begin_export(const std::shared_ptr<ControlCall>& call, Gue
     if (!source) return call->fail(source.error());
     order->source = std::move(*source);
     const auto name = order->source.guest.name();
+    max_commit_ms_ = drill_of(settings_, name).max_commit_ms();
     log::info("export.started", {log::kv("guest", name), log::kv("file", order->path)});
     auto exported = std::make_shared<control::Exported>();
     start(
@@ -137,10 +138,7 @@ void CheckpointFiles::tick() {
   if (!job_ || !job_->call()->request().has_export_()) return;
   const auto* seen = seen_(job_->guest());
   if (seen == nullptr) return;
-  const auto* known = settings_.find_guest(job_->guest());
-  const bool bounded = known != nullptr && known->has_drill();
-  const auto plan = bounded ? known->drill() : *parse_drill("", "a drill");
-  if (const auto why = why_too_much(*seen, plan.max_commit_ms()))
+  if (const auto why = why_too_much(*seen, max_commit_ms_))
     job_->cancel("stopped by itself: " + *why);
 }
 

@@ -45,6 +45,7 @@ class CheckpointFiles {
   const Seen seen_;
   bool preparing_{};
   bool stopped_{};
+  std::uint32_t max_commit_ms_{};  ///< of the guest whose export is under way
   std::unique_ptr<Job> job_;
 };
 

@@ -70,12 +70,13 @@ Drills::Drills(boost::asio::io_context& io, const Settings& settings, Seen seen,
       book_{settings.config().state_dir()},
       calendar_{settings.config()} {}
 
+config::Drill drill_of(const Settings& settings, const std::string& guest) {
+  const auto* known = settings.find_guest(guest);
+  return known != nullptr && known->has_drill() ? known->drill() : *parse_drill("", "drill");
+}
+
 Result<config::Drill> Drills::plan_for(const control::DrillRequest& request) const {
-  if (request.plan().empty()) {
-    const auto* known = settings_.find_guest(request.guest());
-    if (known != nullptr && known->has_drill()) return known->drill();
-    return parse_drill("", "drill");
-  }
+  if (request.plan().empty()) return drill_of(settings_, request.guest());
   UNDERSTUDY_TRY(auto plan, parse_drill(request.plan(), "the probe file"));
   const auto* known = settings_.find_guest(request.guest());
   if (plan.address().empty() && known != nullptr) {

@@ -24,6 +24,9 @@ namespace understudy::failover {
 [[nodiscard]] std::optional<std::string> why_too_much(const control::Guest& seen,
                                                       std::uint32_t max_commit_ms);
 
+/// The guest's own plan, or that of one that has none.
+[[nodiscard]] config::Drill drill_of(const Settings& settings, const std::string& guest);
+
 class Drills {
  public:
   /// What the active host last said of a guest; nullptr: nothing.

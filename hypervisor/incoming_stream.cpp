@@ -1,11 +1,11 @@
 #include "hypervisor/incoming_stream.hpp"
 
-#include <algorithm>
 #include <array>
 #include <string_view>
 
 #include "config/assert.hpp"
 #include "config/types.hpp"
+#include "config/zeros.hpp"
 
 namespace understudy::hypervisor {
 namespace {
@@ -69,15 +69,11 @@ void write_block_list(Writer& out, const std::vector<BlockContents>& blocks) {
   end_section(out);
 }
 
-bool all_zero(std::span<const std::byte> page) {
-  return std::all_of(page.begin(), page.end(), [](std::byte b) { return b == std::byte{}; });
-}
-
 void write_pages(Writer& out, const BlockContents& block) {
   bool first = true;
   for (std::size_t offset = 0; offset < block.bytes.size(); offset += page_bytes) {
     const auto page = block.bytes.subspan(offset, page_bytes);
-    const bool zero = all_zero(page);
+    const bool zero = all_zeros(page);
     out.be64(offset | (zero ? flag_zero : flag_page) | (first ? 0 : flag_same_block));
     if (first) out.name(block.name);
     if (zero) {

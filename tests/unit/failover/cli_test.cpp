@@ -24,11 +24,18 @@ struct Outcome {
   std::string err;
 };
 
-Outcome understudy_command(std::vector<std::string> arguments) {
+Outcome understudy_command(std::vector<std::string> arguments, const Terminal& terminal = {}) {
   std::ostringstream out;
   std::ostringstream err;
-  const int code = run(std::move(arguments), out, err, {});
+  const int code = run(std::move(arguments), out, err, terminal);
   return {code, out.str(), err.str()};
+}
+
+/// Where somebody types this when asked; empty: nobody is there.
+Terminal answering(const std::string& typed) {
+  Terminal terminal;
+  if (!typed.empty()) terminal.ask = [typed] { return typed; };
+  return terminal;
 }
 
 /// A daemon that knows the guest pg.
@@ -228,12 +235,7 @@ TEST_CASE("a real drill says what is at stake, and asks") {
   const Daemon daemon;
   const auto drill = [&](std::vector<std::string> more, const std::string& typed = {}) {
     more.insert(more.begin(), {"--socket", daemon.path(), "drill", "pg"});
-    Terminal terminal;
-    if (!typed.empty()) terminal.ask = [typed] { return typed; };
-    std::ostringstream out;
-    std::ostringstream err;
-    const int code = run(std::move(more), out, err, terminal);
-    return Outcome{code, out.str(), err.str()};
+    return understudy_command(std::move(more), answering(typed));
   };
   const auto script = drill({"--real"});
   CHECK(script.code == exit_refused);
@@ -264,12 +266,7 @@ TEST_CASE("a checkpoint file is named to the daemon by its whole path") {
 
   const auto imported = [&](std::vector<std::string> more, const std::string& typed = {}) {
     more.insert(more.begin(), {"--socket", daemon.path(), "import", "pg", "file"});
-    Terminal terminal;
-    if (!typed.empty()) terminal.ask = [typed] { return typed; };
-    std::ostringstream out;
-    std::ostringstream err;
-    const int code = run(std::move(more), out, err, terminal);
-    return Outcome{code, out.str(), err.str()};
+    return understudy_command(std::move(more), answering(typed));
   };
   const auto script = imported({});
   CHECK(script.code == exit_refused);
@@ -283,10 +280,7 @@ TEST_CASE("a rewind goes to the epoch that was told of, after asking") {
   const Daemon daemon;
   const auto rewound = [&](std::vector<std::string> words, const Terminal& terminal) {
     words.insert(words.begin(), {"rewind", "pg", "--socket", daemon.path()});
-    std::ostringstream out;
-    std::ostringstream err;
-    const int code = run(std::move(words), out, err, terminal);
-    return Outcome{code, out.str(), err.str()};
+    return understudy_command(std::move(words), terminal);
   };
   const auto done = rewound({"--ago", "5m", "--yes"}, {});
   CHECK(done.code == exit_done);
