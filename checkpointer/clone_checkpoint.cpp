@@ -13,7 +13,7 @@ Checkpoint make_checkpoint(replication::Offer machine, const hypervisor::DeviceS
   machine.mutable_guest()->clear_protection();
   *about.mutable_machine() = std::move(machine);
   about.set_epoch(epoch.value());
-  about.set_committed_unix_us(static_cast<std::uint64_t>(committed_at.time_since_epoch().count()));
+  about.set_committed_unix_us(unix_us(committed_at));
   about.set_device_bytes(devices.bytes.size());
   for (const auto used : devices.used_bytes) about.add_used_bytes(used);
   about.set_host(author.host);

@@ -17,6 +17,14 @@ Result<std::shared_ptr<History>> history_of(const CloneSource& source) {
               source.guest.name());
 }
 
+Result<std::optional<History::Pin>> find_past(const CloneSource& source,
+                                              const std::optional<HistoryWish>& moment) {
+  if (!moment) return std::nullopt;
+  UNDERSTUDY_TRY(const auto history, history_of(source));
+  UNDERSTUDY_TRY(auto pin, history->find(*moment));
+  return pin;
+}
+
 Result<std::unique_ptr<CloneState>> CloneState::prepare(CloneSource source,
                                                         const std::string& directory) {
   UNDERSTUDY_CHECK(check_memory(source.replica->layout().bytes() + limits::clone_memory_reserve,

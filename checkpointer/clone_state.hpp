@@ -7,11 +7,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpointer/clone_disk.hpp"
 #include "checkpointer/disk_snapshot.hpp"
+#include "checkpointer/history.hpp"
 #include "checkpointer/replica.hpp"
 #include "config/config.pb.h"
 #include "replication/messages.pb.h"
@@ -29,6 +31,10 @@ struct CloneSource {
 
 /// What the replica keeps of its past; an error says what to do if that is nothing.
 [[nodiscard]] Result<std::shared_ptr<History>> history_of(const CloneSource& source);
+
+/// Where it is to go back to, kept until then; nullopt: nowhere, the newest commit is wanted.
+[[nodiscard]] Result<std::optional<History::Pin>> find_past(
+    const CloneSource& source, const std::optional<HistoryWish>& moment);
 
 class CloneState {
  public:

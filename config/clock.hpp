@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace understudy {
 
@@ -27,6 +28,11 @@ using UnixTime = std::chrono::sys_time<microseconds>;
 
 [[nodiscard]] inline UnixTime unix_now() {
   return std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
+}
+
+/// As messages and files have it; of no time before 1970.
+[[nodiscard]] constexpr std::uint64_t unix_us(UnixTime time) {
+  return static_cast<std::uint64_t>(time.time_since_epoch().count());
 }
 
 }  // namespace understudy

@@ -71,12 +71,7 @@ Result<> CloneRunner::make_network() {
 Result<> CloneRunner::make_clone() {
   using checkpointer::Clone;
   const auto stopped = [] { return fail(ErrorKind::closed, "this host's daemon is stopping"); };
-  std::optional<checkpointer::History::Pin> past;
-  if (order_.moment) {
-    UNDERSTUDY_TRY(const auto history, checkpointer::history_of(order_.source));
-    UNDERSTUDY_TRY(auto pin, history->find(*order_.moment));
-    past.emplace(std::move(pin));
-  }
+  UNDERSTUDY_TRY(const auto past, checkpointer::find_past(order_.source, order_.moment));
   events_.progress("starting a second machine", -1);
   UNDERSTUDY_TRY(clone_, Clone::prepare(order_.source, order_.directory));
   UNDERSTUDY_CHECK(clone_->freeze());
@@ -91,8 +86,7 @@ Result<> CloneRunner::make_clone() {
     events_.progress("going back", -1);
     UNDERSTUDY_CHECK(clone_->go_back(past->epoch()));
   }
-  order_.info.set_committed_unix_us(
-      static_cast<std::uint64_t>(clone_->committed_at().time_since_epoch().count()));
+  order_.info.set_committed_unix_us(unix_us(clone_->committed_at()));
   order_.info.set_epoch(clone_->frozen().epoch.value());
   return clone_->run();
 }

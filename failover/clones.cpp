@@ -60,7 +60,7 @@ std::optional<checkpointer::HistoryWish> wish_of(const control::Moment& moment, 
     constexpr auto most = static_cast<std::uint64_t>(microseconds::max().count());
     return UnixTime{microseconds{static_cast<microseconds::rep>(std::min(us, most))}};
   };
-  const auto now_us = count_us(now.time_since_epoch());
+  const auto now_us = unix_us(now);
   switch (moment.what_case()) {
     case control::Moment::kAtUnixUs: return time(moment.at_unix_us());
     case control::Moment::kAgoUs: return time(now_us - std::min(now_us, moment.ago_us()));
@@ -73,7 +73,7 @@ std::optional<checkpointer::HistoryWish> wish_of(const control::Moment& moment, 
 control::HistoryPoint to_message(const checkpointer::HistoryPoint& point) {
   control::HistoryPoint message;
   message.set_epoch(point.epoch.value());
-  message.set_committed_unix_us(count_us(point.committed_at.time_since_epoch()));
+  message.set_committed_unix_us(unix_us(point.committed_at));
   return message;
 }
 
@@ -136,7 +136,7 @@ Result<CloneOrder> Clones::order_for(const control::CloneRequest& request) const
   order.gdb = request.gdb();
   order.directory = settings_.config().state_dir();
   order.info.set_guest(request.guest());
-  order.info.set_started_unix_us(count_us(at.time_since_epoch()));
+  order.info.set_started_unix_us(unix_us(at));
   return order;
 }
 

@@ -51,7 +51,7 @@ std::vector<control::ScheduledDrill> DrillCalendar::next() const {
     control::ScheduledDrill one;
     one.set_guest(drill.guest);
     one.set_real(drill.real);
-    one.set_at_unix_us(static_cast<std::uint64_t>(entry.at.time_since_epoch().count()));
+    one.set_at_unix_us(unix_us(entry.at));
     one.set_schedule(entry.text);
     all.push_back(std::move(one));
   }

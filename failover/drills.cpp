@@ -95,7 +95,7 @@ control::DrillReport Drills::begin_report(const std::string& guest) const {
   report.set_host(settings_.this_host().name());
   report.set_cluster(settings_.config().cluster());
   report.set_version(UNDERSTUDY_VERSION);
-  report.set_started_unix_us(static_cast<std::uint64_t>(at.time_since_epoch().count()));
+  report.set_started_unix_us(unix_us(at));
   return report;
 }
 

@@ -10,7 +10,6 @@ namespace {
 
 using checkpointer::CheckpointProgress;
 using checkpointer::CloneState;
-using checkpointer::History;
 
 Result<> copy_all(CloneState& state, const CheckpointProgress& progress) {
   for (bool more = true; more;) {
@@ -27,12 +26,7 @@ Result<> copy_all(CloneState& state, const CheckpointProgress& progress) {
 
 Result<control::Exported> export_checkpoint(const ExportOrder& order, CheckpointProgress progress) {
   UNDERSTUDY_CHECK(checkpointer::check_checkpoint_path(order.path, order.if_there));
-  std::optional<History::Pin> past;
-  if (order.moment) {
-    UNDERSTUDY_TRY(const auto history, checkpointer::history_of(order.source));
-    UNDERSTUDY_TRY(auto pin, history->find(*order.moment));
-    past.emplace(std::move(pin));
-  }
+  UNDERSTUDY_TRY(const auto past, checkpointer::find_past(order.source, order.moment));
   UNDERSTUDY_TRY(const auto memory, Mapping::anonymous(order.source.replica->layout().bytes()));
   UNDERSTUDY_TRY(const auto state, CloneState::prepare(order.source, order.directory));
   UNDERSTUDY_CHECK(state->freeze(memory.bytes()));

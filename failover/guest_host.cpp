@@ -12,10 +12,6 @@
 namespace understudy::failover {
 namespace {
 
-std::uint64_t unix_us() {
-  return static_cast<std::uint64_t>(unix_now().time_since_epoch().count());
-}
-
 std::uint64_t count_us(Duration duration) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(in_microseconds(duration).count(), 0));
 }
@@ -107,7 +103,7 @@ void GuestHost::on_view(const View& view) {
   if (role_.presence() != Presence::standby) return;
   const auto active = daemon_.book.decided(name_).active;
   outage_.Clear();
-  if (active != nobody && !view.has(active)) outage_.set_lost_view_unix_us(unix_us());
+  if (active != nobody && !view.has(active)) outage_.set_lost_view_unix_us(unix_us(unix_now()));
 }
 
 void GuestHost::tick() {
@@ -326,12 +322,12 @@ void GuestHost::perform(const act::Promote& action) {
   using Engine = checkpointer::GuestEngine;
   const auto output = action.output == Output::open ? Engine::Output::open : Engine::Output::held;
   decided_at_ = now();
-  outage_.set_decision_unix_us(unix_us());
+  outage_.set_decision_unix_us(unix_us(unix_now()));
   outage_.set_planned(action.output != Output::open);  // what was handed over waits for the record
   log::info("promotion.decided", {log::kv("guest", name_)});
   engine_.promote(output, take_rewind(action), [this](Engine::Promotion promotion) {
     const auto at = now();
-    const auto at_unix_us = unix_us();
+    const auto at_unix_us = unix_us(unix_now());
     post([this, promotion = std::move(promotion), at, at_unix_us] {
       const auto& outcome = promotion.outcome;
       if (outcome) {

@@ -36,10 +36,6 @@ std::string stakes_text(const std::string& guest, const std::string& host,
       console::bytes_text(static_cast<double>(plan.branch_bytes_max)), host);
 }
 
-std::uint64_t committed_us(const checkpointer::RewindPlan& plan) {
-  return static_cast<std::uint64_t>(plan.to.committed_at.time_since_epoch().count());
-}
-
 }  // namespace
 
 Rewinds::~Rewinds() {
@@ -85,7 +81,8 @@ void Rewinds::planned(const Result<checkpointer::RewindPlan>& plan) {
   if (!plan) return fail(plan.error());
   const auto& request = current_->call->request().rewind();
   if (!request.sure()) return tell_stakes(*plan);
-  if (request.committed_unix_us() != 0 && request.committed_unix_us() != committed_us(*plan)) {
+  if (request.committed_unix_us() != 0 &&
+      request.committed_unix_us() != unix_us(plan->to.committed_at)) {
     return fail(
         {ErrorKind::conflict,
          fmt::format("epoch {} of guest {} is another moment than the one you were told of: "
@@ -101,7 +98,7 @@ void Rewinds::tell_stakes(const checkpointer::RewindPlan& plan) {
   control::Reply reply;
   reply.mutable_stakes()->set_text(stakes_text(one.name, settings_.this_host().name(), plan));
   reply.mutable_stakes()->set_epoch(plan.to.epoch.value());
-  reply.mutable_stakes()->set_committed_unix_us(committed_us(plan));
+  reply.mutable_stakes()->set_committed_unix_us(unix_us(plan.to.committed_at));
   one.call->finish(std::move(reply));
 }
 

@@ -72,7 +72,7 @@ std::string history_view(const control::History& history, UnixTime now, const Pa
     text += "nothing can be gone back to yet\n";
   } else {
     const auto oldest = history.oldest().committed_unix_us();
-    const auto now_us = static_cast<std::uint64_t>(now.time_since_epoch().count());
+    const auto now_us = unix_us(now);
     text += fmt::format("{} points, {} back\n", count_text(history.points()),
                         span_text(now_us - std::min(now_us, oldest)));
     text += fmt::format("  from {}\n  to   {}\n", point_text(history.oldest()),

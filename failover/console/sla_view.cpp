@@ -46,7 +46,7 @@ std::vector<Line> lines_of(const Sla& sla) {
 }
 
 std::string until(const Sla& sla) {
-  return time_text(static_cast<std::uint64_t>(sla.accounted.time_since_epoch().count()));
+  return time_text(unix_us(sla.accounted));
 }
 
 /// 202611 of "2026-11"; 0 of anything else.

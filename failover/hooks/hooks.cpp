@@ -96,7 +96,7 @@ Hooks::Hooks(const Settings& settings) : settings_{settings} {
 Hooks::~Hooks() = default;
 
 control::Event Hooks::tell(control::Event event) {
-  const auto at = static_cast<std::uint64_t>(unix_now().time_since_epoch().count());
+  const auto at = unix_us(unix_now());
   const auto& host = settings_.this_host().name();
   event.set_id(fmt::format("{}-{}-{}", host, at, ++number_));
   event.set_at_unix_us(at);
