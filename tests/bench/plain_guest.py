@@ -1,7 +1,7 @@
 """A guest on plain QEMU beside one of the daemon's: the same command line but for what the daemon adds.
 
-Each variant takes one thing of the daemon's on: RAM in a shared memfd, a NIC without offloads, a disk over
-NBD. They wait with SIGSTOP while others have their turn.
+Each variant takes one thing of the daemon's on: RAM in a shared memfd, a NIC without offloads, legacy
+virtio, a disk over NBD. They wait with SIGSTOP while others have their turn.
 """
 
 import os
@@ -20,9 +20,10 @@ VARIANTS = {
     "plain": set(),
     "memfd": {"memfd"},
     "no-offloads": {"no-offloads"},
+    "legacy": {"legacy"},
     "qemu-nbd": {"qemu-nbd"},
     "our-nbd": {"our-nbd"},
-    "together": {"memfd", "no-offloads", "our-nbd"},
+    "together": {"memfd", "no-offloads", "legacy", "our-nbd"},
 }
 NETWORK = GUEST_ADDRESS.rpartition(".")[0]
 FIRST = 20  # the last number of the first one's address
@@ -115,7 +116,8 @@ class PlainGuest:
             (r"driver=nbd,node-name=([^,]*),.*", rf"{self.drive},node-name=\1,discard=unmap"),
             (r"(.*)\baddress=[0-9.]*(.*)", rf"\g<1>address={self.address}\g<2>"),
             (r"(virtio-net-pci,.*mac=.*):..", rf"\1:{FIRST + self.number:02x}"),
-            (r"socket,id=monitor,.*", r"null,id=monitor"),
+            *([] if "legacy" in self.adds else [(r"(virtio-.*),disable-modern=on(.*)", r"\1\2")]),
+            (r"socket,id=(monitor.),.*", r"null,id=\1"),
             (r"file,id=console,.*", r"null,id=console"),
         ]
         result = []

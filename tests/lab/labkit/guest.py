@@ -31,8 +31,8 @@ class Machine:
 
     image: str = ""  # the recipe whose files it takes, or that its build begins with; "": none
     database: str = "postgresql"
-    disk_models: tuple[str, ...] = ("virtio-blk-pci",)
-    nic: str = "virtio-net-pci"
+    disk_models: tuple[str, ...] = ("",)  # "": the daemon's default
+    nic: str = ""
     display: str = "NONE"
     boot_words: str = ""  # added to the kernel's command line
 

@@ -68,6 +68,10 @@ def host_names(count: int) -> list[str]:
     return [chr(ord("a") + i) for i in range(count - 1)] + [WITNESS]
 
 
+def model_conf(model: str) -> str:
+    return f'model: "{model}" ' if model else ""
+
+
 @dataclass
 class GuestPlan:
     """A guest that every host but the witness can run."""
@@ -79,14 +83,14 @@ class GuestPlan:
     # Images that one host, the first or `home`, has of its disks; the others' are empty.
     home: str = ""
     disks: list[str] = field(default_factory=list)
-    disk_models: list[str] = field(default_factory=lambda: ["virtio-blk-pci"])
+    disk_models: list[str] = field(default_factory=lambda: [""])  # "": the daemon's default
     disk_settings: str = ""  # more of each disk's configuration
     database: str = "postgresql"  # or mariadb
     display: str = "NONE"
     boot_words: str = ""
     memory_mib: int = 1024
     vcpus: int = 1
-    nic: str = "virtio-net-pci"
+    nic: str = ""
     uplink: str = "tap"  # or dpdk
     backend: str = "socket"  # or vhost_user
     interval_ms: int = 25
@@ -105,7 +109,7 @@ class GuestPlan:
                 f"audit=0 address={self.address} beacon={self.beacon_ms} {self.boot_words}".rstrip())
 
     def disk_lines(self) -> list[str]:
-        return [f'  disk {{ path: "{disk_in_host(i, self.name)}" model: "{model}" {self.disk_settings}}}'
+        return [f'  disk {{ path: "{disk_in_host(i, self.name)}" {model_conf(model)}{self.disk_settings}}}'
                 for i, (_, model) in enumerate(zip(self.disks, self.disk_models))]
 
     def conf(self) -> list[str]:
@@ -113,7 +117,7 @@ class GuestPlan:
         return ["guest {", f'  name: "{self.name}"', f"  memory_mib: {self.memory_mib}",
                 f"  vcpus: {self.vcpus}", "  boot {", f'    kernel: "{self.kernel}"',
                 f'    initrd: "{self.initrd}"', f'    command_line: "{self.command_line()}"', "  }",
-                f'  nic {{ model: "{self.nic}" bridge: "br0" uplink: {self.uplink.upper()} '
+                f'  nic {{ {model_conf(self.nic)}bridge: "br0" uplink: {self.uplink.upper()} '
                 f'backend: {self.backend.upper()} }}',
                 *self.disk_lines(), f"  display: {self.display}",
                 f'  console_log: "/var/log/{self.name}.console"',

@@ -47,7 +47,7 @@ TEST_CASE("a good configuration gets its defaults") {
   REQUIRE(guest != nullptr);
   CHECK(guest->vcpus() == 1);
   CHECK(guest->machine() == "pc");
-  CHECK(guest->nic(0).model() == "virtio-net-pci");
+  CHECK(guest->nic(0).model() == "virtio-net-pci,disable-modern=on");
   CHECK(guest->nic(0).mac() == derived_mac("pg", 0));
   CHECK(guest->protection().interval_ms() == 25);
   CHECK(guest->protection().epochs_in_flight() >= 2);
@@ -109,6 +109,23 @@ TEST_CASE("only virtio NICs can use vhost-user") {
   CHECK(Settings::parse(nic("backend: SOCKET model: \"e1000\""), "u.conf"));
   CHECK_THAT(complaint(nic("backend: VHOST_USER model: \"e1000\"")),
              Contains("u.conf:10: Nic.backend: VHOST_USER is for virtio-net-pci, not for e1000"));
+}
+
+TEST_CASE("of a model's options only legacy virtio's is known") {
+  const auto nic = [](const std::string& model) {
+    return replaced("nic { bridge: \"br0\"", "nic { bridge: \"br0\" model: \"" + model + "\"");
+  };
+  CHECK(Settings::parse(nic("virtio-net-pci"), "u.conf"));
+  CHECK(Settings::parse(nic("virtio-net-pci,disable-modern=on"), "u.conf"));
+  for (const auto* model : {"virtio-net-pci,romfile=x", "e1000,disable-modern=on",
+                            "virtio-net-pci,x,disable-modern=on", ",disable-modern=on"}) {
+    CHECK_THAT(complaint(nic(model)), Contains(std::string{model} + "' is not a QEMU device"));
+  }
+  const auto disk = [](const std::string& model) {
+    return replaced("nic {", "disk { path: \"/d\" model: \"" + model + "\" } nic {");
+  };
+  CHECK(Settings::parse(disk("virtio-blk-pci,disable-modern=on"), "u.conf"));
+  CHECK_THAT(complaint(disk("ide-hd,disable-modern=on")), Contains("is none of virtio-blk-pci"));
 }
 
 TEST_CASE("two guests of one name are refused") {
