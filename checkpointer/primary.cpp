@@ -207,7 +207,8 @@ Result<TimePoint> Primary::act() {
 Result<> Primary::seal() {
   UNDERSTUDY_TRY(const auto sealed, seal_paused(hypervisor::Then::run_on));
   account(sealed);
-  return send_seal(sealed);
+  UNDERSTUDY_CHECK(send_seal(sealed));
+  return machine_.expect_checkpoint();
 }
 
 Result<> Primary::seal_unless_lost() {

@@ -56,11 +56,14 @@ class ActiveMachine {
   /// replica; changes nothing about tracking.
   [[nodiscard]] virtual Result<> read(const PageSink& sink) = 0;
 
-  /// Device state of the paused machine. With `Then::run_on` the guest runs again the moment its
-  /// state is saved, which is sooner than a call of `resume` could say it; also after an error.
+  /// Device state of the paused machine. With `Then::run_on` the guest runs again as soon as its
+  /// state is saved; also after an error.
   [[nodiscard]] virtual Result<DeviceState> save_devices(Then then) = 0;
 
   [[nodiscard]] virtual Result<> resume() = 0;
+
+  /// While it runs: what can be done now to make the next pause for a checkpoint shorter.
+  [[nodiscard]] virtual Result<> expect_checkpoint() { return {}; }
 
   /// Whether the guest has nothing to do at this moment. A guess, and cheap; false: it has, or the
   /// hypervisor cannot tell.

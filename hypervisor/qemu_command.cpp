@@ -37,6 +37,13 @@ void add_boot(Words& words, const config::Boot& boot) {
   if (!boot.command_line().empty()) append(words, {"-append", boot.command_line()});
 }
 
+void add_monitors(Words& words, const std::vector<int>& descriptors) {
+  for (std::size_t i = 0; i < descriptors.size(); ++i) {
+    append(words, {"-chardev", fmt::format("socket,id=monitor{},fd={}", i, descriptors[i]), "-mon",
+                   fmt::format("chardev=monitor{},mode=control", i)});
+  }
+}
+
 void add_console(Words& words, const config::Guest& guest) {
   const auto target = guest.console_log().empty() ? std::string{"null,id=console"}
                                                   : fmt::format("file,id=console,path={},append=on",
@@ -113,8 +120,7 @@ Words qemu_command(const config::Guest& guest, Start start, const QemuDescriptor
               "-display",
               "none"};
   add_machine(words, guest, descriptors.ram);
-  append(words, {"-chardev", fmt::format("socket,id=monitor,fd={}", descriptors.monitor), "-mon",
-                 "chardev=monitor,mode=control"});
+  add_monitors(words, descriptors.monitors);
   add_console(words, guest);
   append(words, {"-vga", guest.display() == config::VGA ? "std" : "none"});
   for (std::size_t i = 0; i < descriptors.nics.size(); ++i) {

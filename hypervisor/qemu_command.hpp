@@ -15,10 +15,10 @@ inline constexpr const char* qemu_program = "qemu-system-x86_64";
 
 /// Descriptors that QEMU inherits.
 struct QemuDescriptors {
-  int ram;                ///< memfd of main RAM
-  int monitor;            ///< stream socket
-  std::vector<int> nics;  ///< one per NIC of the guest: a stream socket, or with VHOST_USER an
-                          ///< O_PATH descriptor of the socket on which the backend listens
+  int ram;                    ///< memfd of main RAM
+  std::vector<int> monitors;  ///< stream sockets
+  std::vector<int> nics;      ///< one per NIC of the guest: a stream socket, or with VHOST_USER an
+                              ///< O_PATH descriptor of the socket on which the backend listens
   struct Disk {
     int socket;  ///< to an NBD server that exports disk_export(number)
     std::uint64_t bytes;

@@ -25,6 +25,8 @@ constexpr std::uint64_t piece_bytes = 1U << 20U;
 
 constexpr auto exit_patience = milliseconds{200};
 
+constexpr std::size_t monitor_count = 3;
+
 constexpr int ide_pauses = 8;  // tries to pause a machine between two IDE transfers
 constexpr auto ide_progress = milliseconds{1};
 
@@ -87,7 +89,7 @@ struct QemuMachine::Parts {
   int incoming_number;
   ShimClient shim;
   ChildProcess child;
-  QmpClient qmp;
+  std::vector<QmpClient> monitors;
   std::shared_ptr<OwnWrites> own_writes;
 };
 
@@ -99,14 +101,16 @@ QemuMachine::QemuMachine(Parts parts)
       incoming_number_{parts.incoming_number},
       shim_{std::move(parts.shim)},
       child_{std::move(parts.child)},
-      qmp_{std::move(parts.qmp)},
+      qmp_{std::move(parts.monitors.at(0))},
+      saves_{std::move(parts.monitors.at(1))},
+      continues_{std::move(parts.monitors.at(2))},
       own_writes_{std::move(parts.own_writes)},
       scratch_(piece_bytes) {
   qmp_.on_event([this](const qmp::Event& event) {
     if (event.name == "RESUME") running_ = has_run_ = true;
     if (event.name == "BLOCK_IO_ERROR" && stops_the_guest(event))
       events_.push_back(MachineEvent::disk_failed);
-    if (event.name == "STOP") running_ = false;
+    if (event.name == "STOP") stopped();
     if (event.name == "SHUTDOWN") events_.push_back(MachineEvent::powered_off);
     if (event.name == "RESET") events_.push_back(MachineEvent::reset);
     if (event.name == "GUEST_PANICKED") events_.push_back(MachineEvent::panicked);
@@ -136,44 +140,56 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
   wiring.earlier_memory.reset();
   if (wiring.own_writes) UNDERSTUDY_CHECK(wiring.own_writes->belong_to(ram.get(), ram_bytes));
   UNDERSTUDY_TRY(auto device_file, memory_file("device-state", 0));
-  UNDERSTUDY_TRY(auto monitor, socket_pair());
+  std::vector<SocketPair> monitors;
+  for (std::size_t i = 0; i < monitor_count; ++i) {
+    UNDERSTUDY_TRY(auto pair, socket_pair());
+    monitors.push_back(std::move(pair));
+  }
   UNDERSTUDY_TRY(auto incoming, socket_pair());
   UNDERSTUDY_TRY(auto shim, ShimClient::create());
 
-  QemuDescriptors descriptors{ram.get(), monitor.theirs.get(), {}, {}};
+  QemuDescriptors descriptors{ram.get(), {}, {}, {}};
+  for (const auto& one : monitors) descriptors.monitors.push_back(one.theirs.get());
   for (const auto& nic : wiring.nics) descriptors.nics.push_back(nic.get());
   for (const auto& disk : wiring.disks)
     descriptors.disks.push_back({disk.socket.get(), disk.bytes});
   Launch launch{qemu_command(guest, start, descriptors),
                 {"LD_PRELOAD=" + library, fmt::format("UNDERSTUDY_SHIM_FD={}", shim.theirs.get())},
-                {ram.get(), device_file.get(), monitor.theirs.get(), shim.theirs.get(),
-                 incoming.theirs.get()}};
+                {ram.get(), device_file.get(), shim.theirs.get(), incoming.theirs.get()}};
+  launch.inherited.insert(launch.inherited.end(), descriptors.monitors.begin(),
+                          descriptors.monitors.end());
   launch.inherited.insert(launch.inherited.end(), descriptors.nics.begin(), descriptors.nics.end());
   for (const auto& disk : descriptors.disks) launch.inherited.push_back(disk.socket);
   auto child = ChildProcess::start(launch);
   if (!child) return fail(child.error().within("QEMU (Debian: qemu-system-x86)"));
-  monitor.theirs.reset();
+  for (auto& one : monitors) one.theirs.reset();
   shim.theirs.reset();
   wiring.nics.clear();  // QEMU has its ends
   wiring.disks.clear();
 
-  auto qmp = QmpClient::open(std::move(monitor.ours), limits::qemu_start);
-  if (!qmp) {
-    const auto what =
-        fmt::format("QEMU did not start (machine {}, CPU {})", guest.machine(), guest.cpu());
-    return fail(with_complaints(qmp.error(), *child).within(what));
+  std::vector<QmpClient> clients;
+  for (auto& one : monitors) {
+    auto client = QmpClient::open(std::move(one.ours), limits::qemu_start);
+    if (!client) {
+      const auto what =
+          fmt::format("QEMU did not start (machine {}, CPU {})", guest.machine(), guest.cpu());
+      return fail(with_complaints(client.error(), *child).within(what));
+    }
+    clients.push_back(std::move(*client));
   }
 
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   std::unique_ptr<QemuMachine> machine{
       new QemuMachine{{std::move(guest), std::move(ram), std::move(device_file),
                        std::move(incoming.ours), incoming.theirs.get(), std::move(shim.ours),
-                       std::move(*child), std::move(*qmp), std::move(wiring.own_writes)}}};
+                       std::move(*child), std::move(clients), std::move(wiring.own_writes)}}};
   machine->has_earlier_memory_ = again;
   machine->fingerprint_.boot_digests = std::move(digests);
   if (auto learned = machine->learn(); !learned) {
     return fail(with_complaints(learned.error(), machine->child_));
   }
+  if (start == Start::incoming)
+    UNDERSTUDY_CHECK(machine->qmp_.prepare(machine->incoming_command()));
   return machine;
 }
 
@@ -257,21 +273,32 @@ Result<> QemuMachine::track() {
 
 Result<> QemuMachine::pause(PauseFor purpose) {
   if (!running_) return {};
-  const bool saves = purpose == PauseFor::checkpoint;
   const auto& disks = guest_.disk();
   const bool has_ide =
       std::ranges::any_of(disks, [](const auto& disk) { return disk.model().starts_with("ide-"); });
-  if (has_ide) {  // whatever for: it may be saved before it runs again
+  // Whatever for: it may be saved before it runs again.
+  if (has_ide) {
     UNDERSTUDY_CHECK(stop_between_ide_transfers());
-    if (saves) {
-      UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
-    }
-  } else if (saves) {
-    UNDERSTUDY_TRY(saving_, qmp_.send({{"stop", {}}, save_command()}));
-    UNDERSTUDY_CHECK(qmp_.await(*saving_ - 1, limits::monitor_reply));
   } else {
-    UNDERSTUDY_CHECK(qmp_.execute("stop"));
+    save_when_stopped_ = purpose == PauseFor::checkpoint;
+    UNDERSTUDY_CHECK(stop());
   }
+  if (purpose == PauseFor::suspension || saving_) return {};
+  UNDERSTUDY_TRY(saving_, saves_.send(save_command()));
+  return {};
+}
+
+/// QEMU says so before it has answered to `stop`, and saves when it has.
+void QemuMachine::stopped() {
+  running_ = false;
+  if (!std::exchange(save_when_stopped_, false)) return;
+  if (const auto sent = saves_.send(save_command())) saving_ = *sent;
+}
+
+Result<> QemuMachine::stop() {
+  const auto reply = qmp_.execute("stop");
+  save_when_stopped_ = false;
+  UNDERSTUDY_CHECK(reply);
   running_ = false;
   return {};
 }
@@ -280,8 +307,7 @@ Result<> QemuMachine::pause(PauseFor purpose) {
 /// tries.
 Result<> QemuMachine::stop_between_ide_transfers() {
   for (int left = ide_pauses;; --left) {
-    UNDERSTUDY_CHECK(qmp_.execute("stop"));
-    running_ = false;  // true whatever fails below
+    UNDERSTUDY_CHECK(stop());
     UNDERSTUDY_TRY(const bool awaits, ide_awaits_data());
     if (!awaits || left == 1) return {};
     UNDERSTUDY_CHECK(resume());
@@ -302,6 +328,10 @@ QmpClient::Command QemuMachine::save_command() const {
   // `live: false` keeps the block devices active here; the guest will go on.
   return {"xen-save-devices-state",
           {{"filename", fmt::format("/proc/self/fd/{}", device_file_.get())}, {"live", false}}};
+}
+
+QmpClient::Command QemuMachine::incoming_command() const {
+  return {"migrate-incoming", {{"uri", fmt::format("fd:{}", incoming_number_)}}};
 }
 
 Result<> QemuMachine::harvest(const PageSink& sink, std::uint64_t max_pages) {
@@ -373,23 +403,30 @@ Result<> QemuMachine::read_guest(std::uint64_t address, std::span<std::byte> out
 
 Result<DeviceState> QemuMachine::save_devices(Then then) {
   UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
-  if (!saving_) {
-    UNDERSTUDY_TRY(saving_, qmp_.send({save_command()}));
-  }
-  auto last = *std::exchange(saving_, std::nullopt);
-  if (std::exchange(resizable_block_written_, false)) {
-    UNDERSTUDY_CHECK(qmp_.await(last, limits::monitor_reply));
-    UNDERSTUDY_CHECK(refresh_used_bytes());
-    last = 0;
-  }
+  const auto saved = finish_saving();
   if (then == Then::run_on) {
-    // Behind the save in QEMU's queue: the guest does not wait for us to hear of it.
-    UNDERSTUDY_TRY(last, qmp_.send({{"cont", {}}}));
-    running_ = true;
+    running_ = true;  // before events: it may stop at once
+    UNDERSTUDY_TRY(const auto ticket, continues_.send({"cont", {}}));
+    UNDERSTUDY_CHECK(continues_.await(ticket, limits::monitor_reply));
   }
-  if (last != 0) UNDERSTUDY_CHECK(qmp_.await(last, limits::monitor_reply));
+  UNDERSTUDY_CHECK(saved);
   UNDERSTUDY_CHECK(read_device_state());
   return DeviceState{devices_, used_bytes_};
+}
+
+Result<> QemuMachine::finish_saving() {
+  if (!saving_) {
+    UNDERSTUDY_TRY(saving_, saves_.send(save_command()));
+  }
+  UNDERSTUDY_CHECK(saves_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
+  return std::exchange(resizable_block_written_, false) ? refresh_used_bytes() : Result<>{};
+}
+
+Result<> QemuMachine::expect_checkpoint() {
+  UNDERSTUDY_CHECK(qmp_.poll());  // it was told what the others were
+  UNDERSTUDY_CHECK(qmp_.prepare({"stop", {}}));
+  UNDERSTUDY_CHECK(saves_.prepare(save_command()));
+  return continues_.prepare({"cont", {}});
 }
 
 Result<> QemuMachine::read_device_state() {
@@ -423,8 +460,7 @@ Result<> QemuMachine::serve_gdb(const std::string& where) {
 }
 
 Result<> QemuMachine::resume() {
-  if (saving_)
-    UNDERSTUDY_CHECK(qmp_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
+  if (saving_) UNDERSTUDY_CHECK(finish_saving());
   if (running_) return {};
   running_ = true;  // before events: it may stop at once
   UNDERSTUDY_CHECK(qmp_.execute("cont"));
@@ -441,8 +477,8 @@ Result<> QemuMachine::promote(const DeviceState& devices) {
 }
 
 Result<> QemuMachine::hand_over(std::span<const std::byte> head, std::span<const std::byte> tail) {
-  UNDERSTUDY_CHECK(
-      qmp_.execute("migrate-incoming", {{"uri", fmt::format("fd:{}", incoming_number_)}}));
+  UNDERSTUDY_TRY(const auto ticket, qmp_.send(incoming_command()));
+  UNDERSTUDY_CHECK(qmp_.await(ticket, limits::monitor_reply));
   UNDERSTUDY_CHECK(write_all(incoming_.get(), head));
   UNDERSTUDY_CHECK(write_all(incoming_.get(), tail));
   ::shutdown(incoming_.get(), SHUT_WR);
@@ -470,8 +506,9 @@ std::vector<BlockContents> QemuMachine::auxiliary_blocks(const DeviceState& devi
 }
 
 std::vector<MachineEvent> QemuMachine::poll() {
-  const bool silent = qmp_.poll().has_value();
-  if (!silent || child_.ended()) events_.push_back(MachineEvent::gone);
+  const auto hears = [](QmpClient& monitor) { return monitor.poll().has_value(); };
+  const bool there = hears(qmp_) && hears(saves_) && hears(continues_);
+  if (!there || child_.ended()) events_.push_back(MachineEvent::gone);
   return std::exchange(events_, {});
 }
 

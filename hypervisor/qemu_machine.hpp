@@ -65,6 +65,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> read(const PageSink& sink) override;
   [[nodiscard]] Result<DeviceState> save_devices(Then then) override;
   [[nodiscard]] Result<> resume() override;
+  [[nodiscard]] Result<> expect_checkpoint() override;
   [[nodiscard]] bool idle() const override { return vcpus_ && vcpus_->all_asleep(); }
 
   [[nodiscard]] std::span<std::byte> image() override {
@@ -106,6 +107,10 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] Result<> learn_addresses();
   [[nodiscard]] Result<> watch_vcpus();
   [[nodiscard]] QmpClient::Command save_command() const;
+  [[nodiscard]] QmpClient::Command incoming_command() const;
+  [[nodiscard]] Result<> stop();
+  void stopped();
+  [[nodiscard]] Result<> finish_saving();
   [[nodiscard]] Result<> stop_between_ide_transfers();
   [[nodiscard]] Result<bool> ide_awaits_data();
   [[nodiscard]] Result<> yield(std::size_t block, std::uint64_t offset, std::uint64_t size,
@@ -127,7 +132,10 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   int incoming_number_;  ///< QEMU's end, as QEMU calls it
   ShimClient shim_;
   ChildProcess child_;
+  /// QEMU's monitors: each has one command of a checkpoint prepared, `qmp_` its `stop`.
   QmpClient qmp_;
+  QmpClient saves_;
+  QmpClient continues_;
 
   RamLayout layout_;
   std::vector<std::uint64_t>
@@ -142,7 +150,8 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
 
   std::vector<std::byte> devices_;
   std::vector<std::uint64_t> used_bytes_;
-  std::optional<QmpClient::Ticket> saving_;
+  std::optional<QmpClient::Ticket> saving_;  ///< of saves_
+  bool save_when_stopped_{};                 ///< by the `stop` under way
   bool running_{};
   bool has_run_{};  ///< it may have stopped since
   std::vector<MachineEvent> events_;

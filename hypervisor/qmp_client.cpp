@@ -36,11 +36,33 @@ Result<QmpClient> QmpClient::open(UniqueFd socket, Duration patience) {
   return client;
 }
 
-Result<QmpClient::Ticket> QmpClient::send(std::initializer_list<Command> commands) {
-  std::string lines;
-  for (const auto& one : commands) lines += qmp::command(one.name, one.arguments, ++last_sent_);
-  UNDERSTUDY_CHECK(send_all(socket_.get(), lines));
+Result<QmpClient::Ticket> QmpClient::send(const Command& command) {
+  if (prepared_ == command) {
+    prepared_.reset();
+    UNDERSTUDY_CHECK(send_all(socket_.get(), "}"));
+    return last_sent_;
+  }
+  UNDERSTUDY_CHECK(withdraw());
+  UNDERSTUDY_CHECK(
+      send_all(socket_.get(), qmp::command(command.name, command.arguments, ++last_sent_)));
   return last_sent_;
+}
+
+Result<> QmpClient::prepare(Command command) {
+  if (prepared_ == command) return {};
+  UNDERSTUDY_CHECK(withdraw());
+  auto text = qmp::command(command.name, command.arguments, ++last_sent_);
+  text.pop_back();
+  prepared_ = std::move(command);
+  return send_all(socket_.get(), text);
+}
+
+/// A member that QEMU does not know makes it refuse a command. Nobody has asked for its reply.
+Result<> QmpClient::withdraw() {
+  if (!prepared_) return {};
+  prepared_.reset();
+  withdrawn_ = last_sent_;
+  return send_all(socket_.get(), R"(,"withdrawn":true})");
 }
 
 Result<json::value> QmpClient::await(Ticket ticket, Duration patience) {
@@ -50,6 +72,7 @@ Result<json::value> QmpClient::await(Ticket ticket, Duration patience) {
     if (const auto* event = std::get_if<qmp::Event>(&message)) {
       if (handler_) handler_(*event);
     } else if (const auto* refusal = std::get_if<qmp::Refusal>(&message)) {
+      if (refusal->id == withdrawn_) continue;
       return fail(ErrorKind::unavailable, "QEMU refused: {}", refusal->description);
     } else if (auto* done = std::get_if<qmp::Return>(&message); done && done->id == ticket) {
       return std::move(done->value);
@@ -58,7 +81,7 @@ Result<json::value> QmpClient::await(Ticket ticket, Duration patience) {
 }
 
 Result<json::value> QmpClient::execute(std::string_view name, json::object arguments) {
-  UNDERSTUDY_TRY(const auto ticket, send({{name, std::move(arguments)}}));
+  UNDERSTUDY_TRY(const auto ticket, send({name, std::move(arguments)}));
   auto reply = await(ticket, limits::monitor_reply);
   if (!reply) return fail(reply.error().within(name));
   return reply;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,12 +28,18 @@ class QmpClient {
   /// Events are handed to this function from inside any other call here.
   void on_event(std::function<void(const qmp::Event&)> handler) { handler_ = std::move(handler); }
 
-  /// Sends several commands with one system call; QEMU runs them one after another.
   struct Command {
-    std::string_view name;
+    std::string_view name;  ///< outlives the client
     boost::json::object arguments;
+    bool operator==(const Command&) const = default;
   };
-  [[nodiscard]] Result<Ticket> send(std::initializer_list<Command> commands);
+  /// QEMU runs one after another.
+  [[nodiscard]] Result<Ticket> send(const Command& command);
+
+  /// Sends all of a command but its end: QEMU reads a byte at a time, a command of a hundred in a
+  /// millisecond. When the next one is the same, only the end is left to be sent; any other makes
+  /// QEMU refuse this one first.
+  [[nodiscard]] Result<> prepare(Command command);
 
   /// The reply to a ticket; tickets must be awaited in order, or skipped: replies to earlier ones
   /// that nobody awaited are dropped, unless they are refusals, which are errors.
@@ -56,11 +63,14 @@ class QmpClient {
   explicit QmpClient(UniqueFd socket) : socket_{std::move(socket)} {}
   [[nodiscard]] Result<qmp::Message> next(TimePoint deadline);
   [[nodiscard]] Result<> fill(TimePoint deadline);
+  [[nodiscard]] Result<> withdraw();
 
   UniqueFd socket_;
   std::string buffer_;
   std::size_t parsed_{};
   Ticket last_sent_{};
+  std::optional<Command> prepared_;  ///< its ticket is last_sent_
+  Ticket withdrawn_{};
   std::string version_;
   std::function<void(const qmp::Event&)> handler_;
 };

@@ -57,7 +57,7 @@ Result<Message> parse(std::string_view line) {
 std::string command(std::string_view name, const json::object& arguments, std::uint64_t id) {
   json::object object{{"execute", json::string_view{name.data(), name.size()}}, {"id", id}};
   if (!arguments.empty()) object["arguments"] = arguments;
-  return json::serialize(object) + "\n";
+  return json::serialize(object);
 }
 
 }  // namespace understudy::hypervisor::qmp

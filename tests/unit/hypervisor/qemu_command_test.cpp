@@ -24,7 +24,7 @@ config::Guest guest() {
   return guest;
 }
 std::string line(const config::Guest& guest, Start start) {
-  return fmt::format("{}", fmt::join(qemu_command(guest, start, {5, 6, {7}, {}}), " "));
+  return fmt::format("{}", fmt::join(qemu_command(guest, start, {5, {6, 9}, {7}, {}}), " "));
 }
 }  // namespace
 
@@ -39,6 +39,7 @@ TEST_CASE("the command names what the guest is made of") {
   CHECK_THAT(
       line(guest(), Start::paused),
       Contains("-accel tcg,thread=multi -cpu max -smp 2 -m 512M") &&
+          Contains("-chardev socket,id=monitor1,fd=9 -mon chardev=monitor1,mode=control") &&
           Contains("size=512M,mem-path=/proc/self/fd/5,share=on") &&
           Contains(
               "addr.type=fd,addr.str=7 -device e1000,id=nic0,netdev=net0,mac=52:54:00:00:00:01") &&
@@ -52,7 +53,7 @@ TEST_CASE("what happens when a disk fails is said in QEMU's words") {
     with_disk.mutable_disk(0)->set_on_error(policy);
     return fmt::format(
         "{}",
-        fmt::join(qemu_command(with_disk, Start::paused, {5, 6, {7}, {{8, 1U << 20U}}}), " "));
+        fmt::join(qemu_command(with_disk, Start::paused, {5, {6, 9}, {7}, {{8, 1U << 20U}}}), " "));
   };
   CHECK_THAT(words(config::REPORT), Contains("rerror=report,werror=report"));
   CHECK_THAT(words(config::STOP), Contains("rerror=stop,werror=stop"));

@@ -113,6 +113,7 @@ TEST_CASE("a guest is copied epoch by epoch and goes on in another QEMU", "[qemu
     auto saved = active.save_devices(epoch < 19 ? Then::run_on : Then::stay_paused);
     if (!saved) FAIL(saved.error().message);
     devices = *saved;
+    if (epoch % 3 != 0 && epoch < 19) REQUIRE(active.expect_checkpoint());
   }
   const auto rounds = word(active.image(), counter_at);
   CHECK(word(standby.image(), counter_at) == rounds);
@@ -136,6 +137,29 @@ TEST_CASE("a guest is copied epoch by epoch and goes on in another QEMU", "[qemu
   CHECK(word(again, counter_at) == word(standby.image(), counter_at));
   CHECK(std::equal(again.begin() + work_at, again.begin() + work_at + 64 * page_bytes,
                    standby.image().begin() + work_at));
+}
+
+TEST_CASE("a checkpoint that was expected hinders nothing else", "[qemu]") {
+  auto started = QemuMachine::start(dirtier(""), Start::paused, wire(0).wiring);
+  if (!started) FAIL(started.error().message);
+  auto& machine = **started;
+  REQUIRE(machine.expect_checkpoint());
+  REQUIRE(machine.expect_checkpoint());
+  REQUIRE(machine.resume());
+  REQUIRE(machine.track());
+  let_it_work(machine, 1);
+  REQUIRE(machine.expect_checkpoint());
+  CHECK(machine.serve_gdb("/no/such/place").error().kind == ErrorKind::invalid);
+  REQUIRE(machine.expect_checkpoint());
+  REQUIRE(machine.pause(PauseFor::suspension));
+  REQUIRE(machine.save_devices(Then::stay_paused));
+  REQUIRE(machine.resume());
+  let_it_work(machine, 1);
+  REQUIRE(machine.expect_checkpoint());
+  REQUIRE(machine.pause(PauseFor::checkpoint));
+  REQUIRE(machine.save_devices(Then::run_on));
+  let_it_work(machine, 1);
+  CHECK(machine.poll().empty());
 }
 
 TEST_CASE("what QEMU refuses is told in its own words", "[qemu]") {
