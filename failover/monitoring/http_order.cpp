@@ -21,6 +21,12 @@ Result<control::Request> parse_order(const std::string& json) {
       if (!request.drill().plan().empty())
         return fail(ErrorKind::invalid, "a drill that a page orders takes the guest's own plan");
       return request;
+    case control::Request::kStart:
+      // They may be older than what clients were told: whoever says so is to see the host itself.
+      if (request.start().accept_disks())
+        return fail(ErrorKind::invalid, "a start that a page orders takes no images as they are");
+      return request;
+    case control::Request::kStop:
     case control::Request::kProtect:
     case control::Request::kUnprotect:
     case control::Request::kSwitchOver:
@@ -28,9 +34,10 @@ Result<control::Request> parse_order(const std::string& json) {
     case control::Request::kDrain:
     case control::Request::kUndrain: return request;
     default:
-      return fail(ErrorKind::invalid,
-                  "a page orders protect, unprotect, switch_over, drill, verify, drain or undrain; "
-                  "for all else there is the command line");
+      return fail(
+          ErrorKind::invalid,
+          "a page orders start, stop, protect, unprotect, switch_over, drill, verify, drain "
+          "or undrain; for all else there is the command line");
   }
 }
 

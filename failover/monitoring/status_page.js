@@ -105,6 +105,8 @@ function guest_orders(guest) {
     give(guest.active_host, "switchover", "verify", "real drill", "unprotect");
     give(guest.backup_host, "drill");
   } else if (guest.active_host) give(guest.active_host, "protect", ...(guest.keep_on ?? []).length ? ["unprotect"] : []);
+  if (guest.active_host) give(guest.active_host, "stop");
+  else give(status.host, "start");
   return here.length + there.length ? el("div", { class: "orders" }, here, there) : null;
 }
 
@@ -246,6 +248,8 @@ const ORDERS = {
   "real drill": (guest) => ({ stakes: true, request: { drill: { guest: guest.name, real: true } } }),
   verify: (guest) => ({ about: `Memory, devices and disks of ${guest.name} are compared with the replica's. The guest is paused while its memory is compared.`, request: { verify: { guest: guest.name } } }),
   unprotect: (guest) => ({ about: `${guest.name} goes on WITHOUT a replica: when host ${guest.active_host} dies, so does the guest.`, request: { unprotect: { guest: guest.name } } }),
+  start: (guest) => ({ about: `${guest.name} boots on host ${status.host}.`, request: { start: { guest: guest.name } } }),
+  stop: (guest) => ({ about: `${guest.name} is switched off at once, as if its plug were pulled: its clients lose it until somebody starts it.`, request: { stop: { guest: guest.name } } }),
   protect: (guest) => ({ about: `${guest.name} is copied to another host while it runs, and then kept there epoch by epoch.`, request: { protect: { guest: guest.name } },
                          backups: status.quorum.member.filter((one) => one.present && !one.witness && one.name !== guest.active_host).map((one) => one.name) }),
 };

@@ -161,17 +161,17 @@ TEST_CASE("so many clients come in within a second, and others in the next") {
 
 TEST_CASE("a page orders what it has buttons for, and nothing else") {
   for (const auto* order :
-       {R"({"protect": {"guest": "pg", "backup": "b"}})", R"({"unprotect": {"guest": "pg"}})",
+       {R"({"start": {"guest": "pg"}})", R"({"stop": {"guest": "pg"}})",
+        R"({"protect": {"guest": "pg", "backup": "b"}})", R"({"unprotect": {"guest": "pg"}})",
         R"({"switch_over": {"guest": "pg"}})", R"({"switchOver": {"guest": "pg"}})",
         R"({"drill": {"guest": "pg"}})", R"({"drill": {"guest": "pg", "real": true}})",
         R"({"verify": {"guest": "pg"}})", R"({"drain": {"host": "a"}})",
         R"({"undrain": {"host": "a"}})"})
     CHECK(parse_order(order));
   for (const auto* other :
-       {"", "{}", "[]", "null", "rubbish", R"({"stop": {"guest": "pg"}})",
-        R"({"start": {"guest": "pg"}})", R"({"confirm_dead": {"host": "a", "sure": true}})",
-        R"({"clone": {"guest": "pg"}})", R"({"status": {}})", R"({"made_up": {}})",
-        R"({"switch_over": {"guest": 7, "more": 1}})",
+       {"", "{}", "[]", "null", "rubbish", R"({"start": {"guest": "pg", "accept_disks": true}})",
+        R"({"confirm_dead": {"host": "a", "sure": true}})", R"({"clone": {"guest": "pg"}})",
+        R"({"status": {}})", R"({"made_up": {}})", R"({"switch_over": {"guest": 7, "more": 1}})",
         R"({"drain": {"host": "a"}, "undrain": {"host": "a"}})",
         R"({"drill": {"guest": "pg", "plan": "probe { script { command: \"/bin/sh\" } }"}})"})
     CHECK_FALSE(parse_order(other));

@@ -248,7 +248,7 @@ TEST_CASE("an order without the token, or not from the daemon's page, is none") 
   CHECK(status(json_field + wrong) == "401");
   CHECK(status(token_field) == "415");
   CHECK(status(json_field + token_field + "Origin: http://evil.example\r\n") == "403");
-  CHECK(status(json_field + token_field, R"({"stop": {"guest": "pg"}})") == "400");
+  CHECK(status(json_field + token_field, R"({"clone": {"guest": "pg"}})") == "400");
   CHECK(status(json_field + token_field, "rubbish") == "400");
   CHECK(status(json_field + token_field, switchover, "1.0") == "505");
   auto foreign = good_order;
