@@ -9,12 +9,10 @@
 
 #include <algorithm>
 #include <array>
-#include <thread>
 
 #include "config/assert.hpp"
 #include "config/limits.hpp"
 #include "hypervisor/accelerator.hpp"
-#include "hypervisor/ide_ports.hpp"
 
 namespace understudy::hypervisor {
 namespace {
@@ -26,9 +24,6 @@ constexpr std::uint64_t piece_bytes = 1U << 20U;
 constexpr auto exit_patience = milliseconds{200};
 
 constexpr std::size_t monitor_count = 3;
-
-constexpr int ide_pauses = 8;  // tries to pause a machine between two IDE transfers
-constexpr auto ide_progress = milliseconds{1};
 
 Result<UniqueFd> memory_file(const char* name, std::uint64_t size) {
   UniqueFd fd{::memfd_create(name, MFD_CLOEXEC)};
@@ -195,7 +190,7 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(config::Guest guest, Sta
 
 Result<> QemuMachine::learn() {
   UNDERSTUDY_TRY(const auto type,
-                 qmp_.execute("qom-get", {{"path", "/machine"}, {"property", "type"}}));
+                 qmp_.execute({"qom-get", {{"path", "/machine"}, {"property", "type"}}}));
   constexpr std::string_view suffix = "-machine";
   std::string machine{type.is_string() ? type.get_string().c_str() : ""};
   if (machine.ends_with(suffix)) machine.resize(machine.size() - suffix.size());
@@ -245,7 +240,7 @@ Result<> QemuMachine::learn_addresses() {
 
 /// The machine's threads, one for each vCPU.
 Result<> QemuMachine::watch_vcpus() {
-  UNDERSTUDY_TRY(const auto listed, qmp_.execute("query-cpus-fast"));
+  UNDERSTUDY_TRY(const auto listed, qmp_.execute({"query-cpus-fast"}));
   std::vector<pid_t> threads;
   if (const auto* cpus = listed.if_array()) {
     for (const auto& cpu : *cpus) {
@@ -269,65 +264,6 @@ Result<> QemuMachine::track() {
   if (own_writes_) UNDERSTUDY_CHECK(own_writes_->track());
   everything_is_dirty_ = true;
   return {};
-}
-
-Result<> QemuMachine::pause(PauseFor purpose) {
-  if (!running_) return {};
-  const auto& disks = guest_.disk();
-  const bool has_ide =
-      std::ranges::any_of(disks, [](const auto& disk) { return disk.model().starts_with("ide-"); });
-  // Whatever for: it may be saved before it runs again.
-  if (has_ide) {
-    UNDERSTUDY_CHECK(stop_between_ide_transfers());
-  } else {
-    save_when_stopped_ = purpose == PauseFor::checkpoint;
-    UNDERSTUDY_CHECK(stop());
-  }
-  if (purpose == PauseFor::suspension || saving_) return {};
-  UNDERSTUDY_TRY(saving_, saves_.send(save_command()));
-  return {};
-}
-
-/// QEMU says so before it has answered to `stop`, and saves when it has.
-void QemuMachine::stopped() {
-  running_ = false;
-  if (!std::exchange(save_when_stopped_, false)) return;
-  if (const auto sent = saves_.send(save_command())) saving_ = *sent;
-}
-
-Result<> QemuMachine::stop() {
-  const auto reply = qmp_.execute("stop");
-  save_when_stopped_ = false;
-  UNDERSTUDY_CHECK(reply);
-  running_ = false;
-  return {};
-}
-
-/// See ide_ports.hpp. One that transfers by PIO may be saved at any moment, and is after some
-/// tries.
-Result<> QemuMachine::stop_between_ide_transfers() {
-  for (int left = ide_pauses;; --left) {
-    UNDERSTUDY_CHECK(stop());
-    UNDERSTUDY_TRY(const bool awaits, ide_awaits_data());
-    if (!awaits || left == 1) return {};
-    UNDERSTUDY_CHECK(resume());
-    std::this_thread::sleep_for(ide_progress);
-  }
-}
-
-Result<bool> QemuMachine::ide_awaits_data() {
-  for (const auto port : ide_status_ports) {
-    UNDERSTUDY_TRY(const auto said, qmp_.human(read_port(port)));
-    UNDERSTUDY_TRY(const bool awaits, awaits_data(said));
-    if (awaits) return true;
-  }
-  return false;
-}
-
-QmpClient::Command QemuMachine::save_command() const {
-  // `live: false` keeps the block devices active here; the guest will go on.
-  return {"xen-save-devices-state",
-          {{"filename", fmt::format("/proc/self/fd/{}", device_file_.get())}, {"live", false}}};
 }
 
 QmpClient::Command QemuMachine::incoming_command() const {
@@ -401,48 +337,6 @@ Result<> QemuMachine::read_guest(std::uint64_t address, std::span<std::byte> out
   return {};
 }
 
-Result<DeviceState> QemuMachine::save_devices(Then then) {
-  UNDERSTUDY_ASSERT(!running_, "devices are saved while the guest is paused");
-  const auto saved = finish_saving();
-  if (then == Then::run_on) {
-    running_ = true;  // before events: it may stop at once
-    UNDERSTUDY_TRY(const auto ticket, continues_.send({"cont", {}}));
-    UNDERSTUDY_CHECK(continues_.await(ticket, limits::monitor_reply));
-  }
-  UNDERSTUDY_CHECK(saved);
-  UNDERSTUDY_CHECK(read_device_state());
-  return DeviceState{devices_, used_bytes_};
-}
-
-Result<> QemuMachine::finish_saving() {
-  if (!saving_) {
-    UNDERSTUDY_TRY(saving_, saves_.send(save_command()));
-  }
-  UNDERSTUDY_CHECK(saves_.await(*std::exchange(saving_, std::nullopt), limits::monitor_reply));
-  return std::exchange(resizable_block_written_, false) ? refresh_used_bytes() : Result<>{};
-}
-
-Result<> QemuMachine::expect_checkpoint() {
-  UNDERSTUDY_CHECK(qmp_.poll());  // it was told what the others were
-  UNDERSTUDY_CHECK(qmp_.prepare({"stop", {}}));
-  UNDERSTUDY_CHECK(saves_.prepare(save_command()));
-  return continues_.prepare({"cont", {}});
-}
-
-Result<> QemuMachine::read_device_state() {
-  struct stat about {};
-  if (::fstat(device_file_.get(), &about) != 0) return fail_errno("device state");
-  const auto size = static_cast<std::size_t>(about.st_size);
-  if (size > limits::device_state_bytes) {
-    return fail(ErrorKind::limit, "the device state has {} bytes; {} are supported", size,
-                limits::device_state_bytes);
-  }
-  devices_.resize(size);
-  const auto got = ::pread(device_file_.get(), devices_.data(), size, 0);
-  if (got != static_cast<ssize_t>(size)) return fail_errno("reading the device state");
-  return {};
-}
-
 Result<> QemuMachine::refresh_used_bytes() {
   UNDERSTUDY_TRY(const auto text, qmp_.human("info ramblock"));
   UNDERSTUDY_TRY(const auto listed, parse_ram_blocks(text));
@@ -459,14 +353,6 @@ Result<> QemuMachine::serve_gdb(const std::string& where) {
   return fail(ErrorKind::invalid, "QEMU does not serve gdb at {}: {}", where, said);
 }
 
-Result<> QemuMachine::resume() {
-  if (saving_) UNDERSTUDY_CHECK(finish_saving());
-  if (running_) return {};
-  running_ = true;  // before events: it may stop at once
-  UNDERSTUDY_CHECK(qmp_.execute("cont"));
-  return {};
-}
-
 Result<> QemuMachine::promote(const DeviceState& devices) {
   UNDERSTUDY_TRY(const auto head,
                  incoming_head(devices.bytes, fingerprint_.machine, auxiliary_blocks(devices)));
@@ -477,8 +363,7 @@ Result<> QemuMachine::promote(const DeviceState& devices) {
 }
 
 Result<> QemuMachine::hand_over(std::span<const std::byte> head, std::span<const std::byte> tail) {
-  UNDERSTUDY_TRY(const auto ticket, qmp_.send(incoming_command()));
-  UNDERSTUDY_CHECK(qmp_.await(ticket, limits::monitor_reply));
+  UNDERSTUDY_CHECK(qmp_.execute(incoming_command()));
   UNDERSTUDY_CHECK(write_all(incoming_.get(), head));
   UNDERSTUDY_CHECK(write_all(incoming_.get(), tail));
   ::shutdown(incoming_.get(), SHUT_WR);

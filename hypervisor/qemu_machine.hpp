@@ -110,6 +110,7 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
   [[nodiscard]] QmpClient::Command incoming_command() const;
   [[nodiscard]] Result<> stop();
   void stopped();
+  [[nodiscard]] Result<> begin_saving();
   [[nodiscard]] Result<> finish_saving();
   [[nodiscard]] Result<> stop_between_ide_transfers();
   [[nodiscard]] Result<bool> ide_awaits_data();

@@ -32,7 +32,7 @@ Result<QmpClient> QmpClient::open(UniqueFd socket, Duration patience) {
   const auto* greeting = std::get_if<qmp::Greeting>(&first);
   if (greeting == nullptr) return fail(ErrorKind::protocol, "QEMU's monitor did not greet");
   client.version_ = greeting->version;
-  UNDERSTUDY_CHECK(client.execute("qmp_capabilities"));
+  UNDERSTUDY_CHECK(client.execute({"qmp_capabilities"}));
   return client;
 }
 
@@ -80,17 +80,17 @@ Result<json::value> QmpClient::await(Ticket ticket, Duration patience) {
   }
 }
 
-Result<json::value> QmpClient::execute(std::string_view name, json::object arguments) {
-  UNDERSTUDY_TRY(const auto ticket, send({name, std::move(arguments)}));
+Result<json::value> QmpClient::execute(const Command& command) {
+  UNDERSTUDY_TRY(const auto ticket, send(command));
   auto reply = await(ticket, limits::monitor_reply);
-  if (!reply) return fail(reply.error().within(name));
+  if (!reply) return fail(reply.error().within(command.name));
   return reply;
 }
 
 Result<std::string> QmpClient::human(std::string_view command_line) {
   json::object arguments{
       {"command-line", json::string_view{command_line.data(), command_line.size()}}};
-  UNDERSTUDY_TRY(const auto reply, execute("human-monitor-command", std::move(arguments)));
+  UNDERSTUDY_TRY(const auto reply, execute({"human-monitor-command", std::move(arguments)}));
   if (!reply.is_string()) return fail(ErrorKind::protocol, "{}: not a text", command_line);
   return std::string{reply.get_string()};
 }

@@ -30,7 +30,7 @@ class QmpClient {
 
   struct Command {
     std::string_view name;  ///< outlives the client
-    boost::json::object arguments;
+    boost::json::object arguments{};
     bool operator==(const Command&) const = default;
   };
   /// QEMU runs one after another.
@@ -45,8 +45,8 @@ class QmpClient {
   /// that nobody awaited are dropped, unless they are refusals, which are errors.
   [[nodiscard]] Result<boost::json::value> await(Ticket ticket, Duration patience);
 
-  [[nodiscard]] Result<boost::json::value> execute(std::string_view name,
-                                                   boost::json::object arguments = {});
+  /// Sends it and awaits its reply.
+  [[nodiscard]] Result<boost::json::value> execute(const Command& command);
   /// The text that a human monitor command prints.
   [[nodiscard]] Result<std::string> human(std::string_view command_line);
 
