@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <utility>
 
 #include "checkpointer/guest_wiring.hpp"
+#include "checkpointer/offer.hpp"
+#include "config/limits.hpp"
 
 namespace understudy::checkpointer {
 namespace {
@@ -16,6 +19,13 @@ constexpr auto bridge_for_devices = "drill";
 
 std::string bridge_of(const config::Nic& nic) {
   return nic.device().empty() ? nic.bridge() : bridge_for_devices;
+}
+
+/// A vhost-user backend has its own mapping of the guest's memory, and would find zeros there.
+bool shares_memory(const config::Guest& guest) {
+  return std::ranges::none_of(guest.nic(), [](const config::Nic& nic) {
+    return nic.backend() == config::VHOST_USER;
+  });
 }
 
 /// The same machine for the guest, on taps of the isolated network.
@@ -40,7 +50,8 @@ std::vector<std::string> Clone::bridges(const config::Guest& guest) {
 }
 
 Result<std::unique_ptr<Clone>> Clone::prepare(CloneSource source, const std::string& directory) {
-  UNDERSTUDY_TRY(auto state, CloneState::prepare(std::move(source), directory));
+  const auto own = shares_memory(source.guest) ? 0 : source.replica->layout().bytes();
+  UNDERSTUDY_TRY(auto state, CloneState::prepare(std::move(source), directory, own));
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private to this factory
   std::unique_ptr<Clone> clone{new Clone{std::move(state)}};
   UNDERSTUDY_CHECK(clone->start());
@@ -54,6 +65,8 @@ Result<> Clone::start() {
   UNDERSTUDY_TRY(network.wiring.disks, serve_disks());
   UNDERSTUDY_TRY(machine_, hypervisor::QemuMachine::start(guest, hypervisor::Start::incoming,
                                                           std::move(network.wiring)));
+  // The first that goes when this host runs out of memory: proc(5).
+  std::ofstream{fmt::format("/proc/{}/oom_score_adj", machine_->pid())} << 1000;
   const auto found = differences(machine_->layout(), source.replica->layout());
   if (!found.empty()) return fail(ErrorKind::incompatible, "{}", fmt::join(found, "\n"));
   const auto hold_bytes = std::size_t{guest.protection().hold_limit_kib()} << 10U;
@@ -85,11 +98,10 @@ Clone::~Clone() {
 }
 
 Result<> Clone::freeze() {
-  return state_->freeze(machine_->image());
-}
-
-Result<bool> Clone::copy() {
-  return state_->copy();
+  if (shares_memory(state_->source().guest)) {
+    UNDERSTUDY_TRY(pages_, machine_->fill_on_demand());
+  }
+  return state_->freeze(machine_->image(), pages_);
 }
 
 Result<HistoryPoint> Clone::go_back(Epoch epoch) {
@@ -106,8 +118,19 @@ Result<> Clone::run() {
   return machine_->promote({frozen.devices, frozen.used_bytes});
 }
 
+std::uint64_t Clone::own_memory() const {
+  return pages_ ? pages_->given_bytes() : state_->source().replica->layout().bytes();
+}
+
+Result<> Clone::check_memory_left() {
+  if (now() - memory_checked_ < limits::clone_memory_check) return {};
+  memory_checked_ = now();
+  return check_memory(limits::clone_memory_reserve / 2, "what runs on this host beside clones");
+}
+
 Result<> Clone::check() {
   UNDERSTUDY_CHECK(state_->check());
+  UNDERSTUDY_CHECK(check_memory_left());
   for (const auto event : machine_->poll()) {
     if (event == hypervisor::MachineEvent::gone) return fail(ErrorKind::closed, "QEMU is gone");
     if (event == hypervisor::MachineEvent::panicked)

@@ -1,7 +1,10 @@
 // A second machine that continues from a replica's frozen epoch, beside the replica: nothing of it
 // reaches the replica, the images or any network but the calling thread's.
 //
-//   prepare ─► freeze ─► copy, again and again until all is there ─► (go_back ─►) run
+//   prepare ─► freeze ─► copy what cannot be shared ─► (go_back ─►) run
+//
+// What neither of them changes they share: blocks of the disks, and pages of the memory, which the
+// clone is given when it touches them. (One with vhost-user NICs has its memory for itself.)
 //
 // One thread, whose network namespace is the clone's (netbuffer::enter_isolated_network), for life:
 // the clone's QEMU dies with it.
@@ -22,7 +25,7 @@ namespace understudy::checkpointer {
 class Clone {
  public:
   /// Starts a QEMU that waits. `directory` takes temporary files. Refuses when this host has too
-  /// little memory for a second copy.
+  /// little memory.
   [[nodiscard]] static Result<std::unique_ptr<Clone>> prepare(CloneSource source,
                                                               const std::string& directory);
   ~Clone();
@@ -34,16 +37,17 @@ class Clone {
   [[nodiscard]] const FrozenEpoch& frozen() const { return state_->frozen(); }
   /// When that was committed.
   [[nodiscard]] UnixTime committed_at() const { return state_->committed_at(); }
-  /// Copies a piece of the memory; false: all is there, disks too. Errors: the replica went away.
-  [[nodiscard]] Result<bool> copy();
-  /// Of the copy, 0 to 1.
-  [[nodiscard]] double fraction() const { return state_->fraction(); }
+  /// Copies what is not shared, and waits for the disks. Errors: the replica went away.
+  [[nodiscard]] Result<> copy(const CheckpointProgress& progress) { return state_->copy(progress); }
   /// To an earlier epoch, of the replica's history.
   [[nodiscard]] Result<HistoryPoint> go_back(Epoch epoch);
   /// Lets the guest run and speak.
   [[nodiscard]] Result<> run();
-  /// An error: the clone, or what it reads from, is no more. Never waits.
+  /// An error: the clone, or what it reads from, is no more, or this host is short of memory, which
+  /// replicas need more. Never waits.
   [[nodiscard]] Result<> check();
+  /// What it has of the guest's memory for itself, in bytes; grows while it runs.
+  [[nodiscard]] std::uint64_t own_memory() const;
   /// Name and version of what runs it.
   [[nodiscard]] const std::string& hypervisor() const { return machine_->fingerprint().hypervisor; }
   /// A gdbstub, at a port of the calling thread's network or a socket's path; gdb stops the guest.
@@ -56,12 +60,15 @@ class Clone {
   explicit Clone(std::unique_ptr<CloneState> state) : state_{std::move(state)} {}
   [[nodiscard]] Result<std::vector<hypervisor::QemuMachine::DiskWiring>> serve_disks();
   [[nodiscard]] Result<> start();
+  [[nodiscard]] Result<> check_memory_left();
 
   // The machine has the memory that the state is copied to: it goes after it.
   std::unique_ptr<hypervisor::QemuMachine> machine_;
   std::unique_ptr<CloneState> state_;
+  std::shared_ptr<hypervisor::PagesOnDemand> pages_;  ///< null: all memory is its own
   std::vector<std::unique_ptr<NbdServer>> servers_;  ///< they use the state's disks
   std::shared_ptr<netbuffer::GuestNetwork> network_;
+  TimePoint memory_checked_;
 };
 
 }  // namespace understudy::checkpointer

@@ -1,5 +1,6 @@
 #include "checkpointer/clone_state.hpp"
 
+#include <thread>
 #include <utility>
 
 #include "checkpointer/disk_undo.hpp"
@@ -26,9 +27,9 @@ Result<std::optional<History::Pin>> find_past(const CloneSource& source,
 }
 
 Result<std::unique_ptr<CloneState>> CloneState::prepare(CloneSource source,
-                                                        const std::string& directory) {
-  UNDERSTUDY_CHECK(check_memory(source.replica->layout().bytes() + limits::clone_memory_reserve,
-                                "a clone of the guest"));
+                                                        const std::string& directory,
+                                                        std::uint64_t memory) {
+  UNDERSTUDY_CHECK(check_memory(memory + limits::clone_memory_reserve, "a clone of the guest"));
   std::shared_ptr<DiskSnapshot> disks;
   if (!source.disk_bytes.empty()) {
     UNDERSTUDY_TRY(disks, DiskSnapshot::create(directory, source.disk_bytes));
@@ -43,27 +44,53 @@ Result<std::unique_ptr<CloneState>> CloneState::prepare(CloneSource source,
 }
 
 CloneState::~CloneState() {
+  server_.reset();
   if (ram_) source_.replica->thaw(ram_, disks_);
 }
 
-Result<> CloneState::freeze(std::span<std::byte> image) {
+Result<> CloneState::freeze(std::span<std::byte> image,
+                            std::shared_ptr<hypervisor::PagesOnDemand> on_demand) {
   image_ = image;
-  auto ram = std::make_shared<RamSnapshot>(source_.replica->ram(), image);
+  auto target = RamSnapshot::into(image);
+  const auto shared_pages =
+      on_demand ? source_.replica->layout().blocks().front().max_bytes / page_bytes : 0;
+  if (on_demand) {
+    target = [own = target, on_demand, shared_pages](std::size_t page, auto contents) {
+      if (page < shared_pages) return on_demand->give(page, contents);
+      own(page, contents);
+    };
+  }
+  auto ram =
+      std::make_shared<RamSnapshot>(source_.replica->ram(), std::move(target), shared_pages);
   UNDERSTUDY_TRY(frozen_, source_.replica->freeze(ram, disks_));
   ram_ = std::move(ram);
   committed_at_ = unix_now() - in_microseconds(now() - frozen_.committed_at);
+  if (on_demand) server_.emplace(ram_, std::move(on_demand));
   return {};
 }
 
-Result<bool> CloneState::copy() {
-  const bool more = ram_->copy(limits::clone_copy_pages);
-  if (more) return true;
+Result<> CloneState::copy(const CheckpointProgress& progress) {
+  for (bool more = true; more;) {
+    UNDERSTUDY_CHECK(progress.go_on());
+    const auto begun = now();
+    UNDERSTUDY_TRY(more, copy_piece());
+    progress.tell("copying the memory", ram_->fraction());
+    std::this_thread::sleep_for((now() - begun) * progress.rest);
+  }
+  if (!server_) source_.replica->thaw(ram_, nullptr);
+  while (disks_ && !disks_->wait_until_settled(limits::clone_disk_step)) {
+    UNDERSTUDY_CHECK(progress.go_on());
+    UNDERSTUDY_CHECK(check());
+    progress.tell("waiting for the disks", -1);
+  }
+  return check();
+}
+
+/// False: all is there.
+Result<bool> CloneState::copy_piece() {
+  if (ram_->copy(limits::clone_copy_pages)) return true;
   if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
-  source_.replica->thaw(ram_, nullptr);  // others may begin
-  if (!disks_) return false;
-  const bool settled = disks_->wait_until_settled(limits::clone_disk_step);
-  UNDERSTUDY_CHECK(check());
-  return !settled;
+  return false;
 }
 
 Result<HistoryPoint> CloneState::go_back(Epoch epoch) {
@@ -71,11 +98,13 @@ Result<HistoryPoint> CloneState::go_back(Epoch epoch) {
   UNDERSTUDY_ASSERT(history && frozen_.pin, "only a replica with a history has an earlier epoch");
   UNDERSTUDY_TRY(const auto path, history->path(frozen_.epoch, epoch));
   const ImageView image{image_, frozen_.device_area.bytes()};
+  const auto fetched = [this](std::uint64_t page) { static_cast<void>(ram_->fetch(page)); };
   for (const auto& piece : path.memory) {
     UNDERSTUDY_TRY(const auto records, piece->read());
     UNDERSTUDY_CHECK(check_records(records, image.pages()));
-    apply_records(records, image, [](std::uint64_t) {});
+    apply_records(records, image, fetched);
   }
+  UNDERSTUDY_CHECK(check());  // or a page could not be fetched
   const DiskUndo undo{source_.disk_bytes};
   std::vector<BlockDevice*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
@@ -95,6 +124,7 @@ Result<HistoryPoint> CloneState::go_back(Epoch epoch) {
 }
 
 Result<> CloneState::check() const {
+  if (server_) UNDERSTUDY_CHECK(server_->check());
   if (!disks_) return {};
   if (const auto why = disks_->broken(); !why.empty())
     return fail(ErrorKind::closed, "the clone's disks: {}", why);

@@ -1,9 +1,10 @@
 // A replica's frozen epoch, taken apart from it: memory, device state and disks, while the replica
 // goes on.
 //
-//   prepare ─► freeze ─► copy, again and again until all is there ─► (go_back ─►) it stands still
+//   prepare ─► freeze ─► copy until all is there ─► (go_back ─►) it stands still
 //
-// One thread. The disks are read through the replica's images until the end of its life.
+// One thread. The disks, and memory that is shared, are read through the replica's images until the
+// end of its life.
 #pragma once
 
 #include <memory>
@@ -11,9 +12,11 @@
 #include <string>
 #include <vector>
 
+#include "checkpointer/checkpoint_file.hpp"
 #include "checkpointer/clone_disk.hpp"
 #include "checkpointer/disk_snapshot.hpp"
 #include "checkpointer/history.hpp"
+#include "checkpointer/page_server.hpp"
 #include "checkpointer/replica.hpp"
 #include "config/config.pb.h"
 #include "replication/messages.pb.h"
@@ -38,24 +41,25 @@ struct CloneSource {
 
 class CloneState {
  public:
-  /// `directory` takes temporary files. Refuses when this host has too little memory for a second
-  /// copy.
+  /// `directory` takes temporary files. Refuses when less than `memory` bytes and a reserve are
+  /// free on this host.
   [[nodiscard]] static Result<std::unique_ptr<CloneState>> prepare(CloneSource source,
-                                                                   const std::string& directory);
+                                                                   const std::string& directory,
+                                                                   std::uint64_t memory);
   ~CloneState();
   CloneState(const CloneState&) = delete;
   CloneState& operator=(const CloneState&) = delete;
 
-  /// From now on it is the state of the newest commit. Its memory goes to `image`: of the layout's
-  /// size, zeros; it lives as long as this.
-  [[nodiscard]] Result<> freeze(std::span<std::byte> image);
+  /// From now on it is the state of the newest commit. Its memory goes to `image`, of the layout's
+  /// size, zeros, which lives as long as this; pages of a machine's main RAM, the beginning of
+  /// `image`, only when they are touched, given `on_demand`.
+  [[nodiscard]] Result<> freeze(std::span<std::byte> image,
+                                std::shared_ptr<hypervisor::PagesOnDemand> on_demand = nullptr);
   [[nodiscard]] const FrozenEpoch& frozen() const { return frozen_; }
   /// When that was committed.
   [[nodiscard]] UnixTime committed_at() const { return committed_at_; }
-  /// Copies a piece of the memory; false: all is there, disks too. Errors: the replica went away.
-  [[nodiscard]] Result<bool> copy();
-  /// Of the copy, 0 to 1.
-  [[nodiscard]] double fraction() const { return ram_->fraction(); }
+  /// Copies what is not given on demand, and waits for the disks. Errors: the replica went away.
+  [[nodiscard]] Result<> copy(const CheckpointProgress& progress);
   /// To an earlier epoch, of the replica's history.
   [[nodiscard]] Result<HistoryPoint> go_back(Epoch epoch);
   /// An error: what it reads from is no more. Never waits.
@@ -66,6 +70,8 @@ class CloneState {
   [[nodiscard]] const std::vector<std::unique_ptr<CloneDisk>>& disks() const { return devices_; }
 
  private:
+  [[nodiscard]] Result<bool> copy_piece();
+
   CloneState(CloneSource source, std::shared_ptr<DiskSnapshot> disks)
       : source_{std::move(source)}, disks_{std::move(disks)} {}
 
@@ -73,6 +79,7 @@ class CloneState {
   std::shared_ptr<DiskSnapshot> disks_;  ///< null: the guest has none
   std::vector<std::unique_ptr<CloneDisk>> devices_;
   std::shared_ptr<RamSnapshot> ram_;
+  std::optional<PageServer> server_;  ///< none: all memory is copied
   std::span<std::byte> image_;
   FrozenEpoch frozen_;
   UnixTime committed_at_;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "config/assert.hpp"
@@ -9,12 +10,19 @@
 
 namespace understudy::checkpointer {
 
-RamSnapshot::RamSnapshot(std::span<const std::byte> source, std::span<std::byte> target)
+RamSnapshot::Target RamSnapshot::into(std::span<std::byte> image) {
+  return [image](std::size_t page, std::span<const std::byte> contents) {
+    std::memcpy(image.data() + page * page_bytes, contents.data(), contents.size());
+  };
+}
+
+RamSnapshot::RamSnapshot(std::span<const std::byte> source, Target target, std::size_t copied_from)
     : source_{source},
-      target_{target},
+      target_{std::move(target)},
+      copied_from_{copied_from},
       // NOLINTNEXTLINE(cppcoreguidelines-avoid-c-arrays): an atomic cannot live in a vector
-      claimed_{std::make_unique<std::atomic<bool>[]>(source.size() / page_bytes)} {
-  UNDERSTUDY_ASSERT(source.size() == target.size(), "a copy has the size of its original");
+      states_{std::make_unique<std::atomic<State>[]>(source.size() / page_bytes)},
+      next_{copied_from} {
   UNDERSTUDY_ASSERT(source.size() % page_bytes == 0, "an image is whole pages");
 }
 
@@ -24,41 +32,58 @@ void RamSnapshot::begin(std::vector<bool> used) {
 }
 
 bool RamSnapshot::claim(std::size_t page) {
-  return !claimed_[page].exchange(true, std::memory_order_acq_rel);
+  auto expected = State::waiting;
+  return states_[page].compare_exchange_strong(expected, State::taken, std::memory_order_acq_rel);
+}
+
+void RamSnapshot::put(std::size_t page, const std::byte* contents) {
+  target_(page, {contents, page_bytes});
+  states_[page].store(State::there, std::memory_order_release);
 }
 
 void RamSnapshot::preserve(std::size_t page) {
-  if (page >= used_.size() || !used_[page] || complete_) return;
-  if (!claim(page)) return;
-  const auto at = page * page_bytes;
-  std::memcpy(target_.data() + at, source_.data() + at, page_bytes);
+  if (page >= pages() || !used_[page]) return;
+  if (claim(page)) put(page, source_.data() + page * page_bytes);
 }
 
 /// May read while the page is being written to; what it read is dropped then.
-void RamSnapshot::copy_page(std::size_t page) {
-  if (claimed_[page].load(std::memory_order_acquire)) return;
+void RamSnapshot::take(std::size_t page) {
+  if (states_[page].load(std::memory_order_acquire) != State::waiting) return;
   std::array<std::byte, page_bytes> held;
-  const auto at = page * page_bytes;
-  std::memcpy(held.data(), source_.data() + at, page_bytes);
-  if (claim(page)) std::memcpy(target_.data() + at, held.data(), page_bytes);
+  std::memcpy(held.data(), source_.data() + page * page_bytes, page_bytes);
+  if (claim(page)) put(page, held.data());
 }
 
-bool RamSnapshot::copy(std::size_t pages) {
+bool RamSnapshot::copy(std::size_t pages_at_most) {
   const std::lock_guard lock{source_mutex_};
   auto page = next_.load();
-  for (std::size_t copied = 0; page < used_.size() && copied < pages && !detached_; ++page) {
+  for (std::size_t copied = 0; page < pages() && copied < pages_at_most && !detached_; ++page) {
     if (!used_[page]) continue;
-    copy_page(page);
+    take(page);
     ++copied;
   }
   next_ = page;
-  if (!detached_ && page == used_.size()) complete_ = true;
+  if (!detached_ && page == pages()) complete_ = true;
   return !detached_ && !complete_;
 }
 
+RamSnapshot::Page RamSnapshot::fetch(std::size_t page) {
+  if (page >= pages() || !used_[page]) return Page::zeros;
+  {
+    const std::lock_guard lock{source_mutex_};
+    if (!detached_) take(page);
+  }
+  // A writer that came first is about to have put it there.
+  auto state = states_[page].load(std::memory_order_acquire);
+  for (; state == State::taken; state = states_[page].load(std::memory_order_acquire))
+    std::this_thread::yield();
+  return state == State::there ? Page::there : Page::lost;
+}
+
 double RamSnapshot::fraction() const {
-  const auto pages = source_.size() / page_bytes;
-  return pages == 0 ? 1 : static_cast<double>(next_.load()) / static_cast<double>(pages);
+  const auto all = source_.size() / page_bytes - copied_from_;
+  if (all == 0) return 1;
+  return static_cast<double>(next_.load() - copied_from_) / static_cast<double>(all);
 }
 
 void RamSnapshot::detach() {

@@ -70,7 +70,7 @@ Result<> Replica::on_sync_pages(std::span<const std::byte> payload) {
 
 void Replica::apply(std::span<const std::byte> payload) {
   apply_records(payload, image_, [this](std::uint64_t page) {
-    if (snapshot_) snapshot_->preserve(page);
+    for (const auto& snapshot : snapshots_) snapshot->preserve(page);
     touched_[page] = true;
   });
 }
@@ -82,10 +82,6 @@ Result<FrozenEpoch> Replica::freeze(const std::shared_ptr<RamSnapshot>& ram,
   const auto now = status();
   if (now.over) return fail(ErrorKind::closed, "the replica's session has ended: {}", now.why_over);
   if (now.committed == Epoch{}) return fail(ErrorKind::conflict, "the replica is not complete yet");
-  if (snapshot_) return fail(ErrorKind::conflict, "another clone is being made of this replica");
-  ram->begin(touched_);
-  snapshot_ = ram;
-  if (disks_) disks_->freeze(std::move(disks));
   const auto state = devices();
   FrozenEpoch frozen{now.committed,
                      now.last_commit,
@@ -94,14 +90,17 @@ Result<FrozenEpoch> Replica::freeze(const std::shared_ptr<RamSnapshot>& ram,
                      {},
                      {}};
   if (history_) {
-    frozen.pin = std::make_shared<History::Pin>(history_->pin(now.committed));
     UNDERSTUDY_TRY(frozen.device_area, Mapping::anonymous(limits::device_state_bytes));
+    frozen.pin = std::make_shared<History::Pin>(history_->pin(now.committed));
     const auto area = image_.devices;
     for (std::size_t at = 0; at < area.size(); at += page_bytes) {
       if (touched_[(image_.ram.size() + at) / page_bytes])
         std::memcpy(frozen.device_area.bytes().data() + at, area.data() + at, page_bytes);
     }
   }
+  ram->begin(touched_);
+  snapshots_.push_back(ram);
+  if (disks_) disks_->freeze(std::move(disks));
   return frozen;
 }
 
@@ -109,13 +108,13 @@ void Replica::thaw(const std::shared_ptr<RamSnapshot>& ram,
                    const std::shared_ptr<DiskSnapshot>& disks) {
   const std::lock_guard image{image_mutex_};
   if (ram) ram->detach();
-  if (snapshot_ == ram) snapshot_.reset();
+  std::erase(snapshots_, ram);
   if (disks && disks_) disks_->thaw(disks);
 }
 
 void Replica::thaw_all() {
-  if (snapshot_) snapshot_->detach();
-  snapshot_.reset();
+  for (const auto& snapshot : snapshots_) snapshot->detach();
+  snapshots_.clear();
   if (disks_) disks_->thaw_all();
 }
 

@@ -90,8 +90,8 @@ class Replica final : public replication::ReplicaEvents {
   /// After the session: the disks' images hold the last commit, durably, and are this host's own.
   [[nodiscard]] Result<> finish_disks();
 
-  /// Freezes the last commit: what comes later is kept from `ram` (of this image, one at a time)
-  /// and `disks`. Until `thaw`, or the end of the session, after which neither may be relied upon.
+  /// Freezes the last commit: what comes later is kept from `ram` (of this image) and `disks`.
+  /// Until `thaw`, or the end of the session, after which neither may be relied upon.
   [[nodiscard]] Result<FrozenEpoch> freeze(const std::shared_ptr<RamSnapshot>& ram,
                                            std::shared_ptr<DiskSnapshot> disks);
   /// Nobody here uses these snapshots any more when it returns. Null: of that there is none.
@@ -142,7 +142,7 @@ class Replica final : public replication::ReplicaEvents {
   std::function<void(const Error&)> on_over_;
   std::function<void(Epoch)> on_first_commit_;
   std::unique_ptr<DiskReplica> disks_;
-  std::shared_ptr<RamSnapshot> snapshot_;
+  std::vector<std::shared_ptr<RamSnapshot>> snapshots_;
   const std::shared_ptr<History> history_;
   UnixTime committed_at_;  ///< the last commit
 

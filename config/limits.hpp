@@ -99,6 +99,9 @@ inline constexpr std::size_t activity_map_bytes = 48U << 10U;  ///< of a bitmap 
 // --- clones and drills
 inline constexpr std::size_t clone_copy_pages = 64;  ///< taken at once of a replica's memory
 inline constexpr auto clone_copy_rest = 2;  ///< times as long as that took, before the next ones
+/// Given to a clone that touches one of them: with fewer it shares more, and waits more often.
+inline constexpr std::size_t clone_fault_pages = 16;
+inline constexpr auto clone_memory_check = 1s;  ///< between questions whether enough is left
 inline constexpr auto clone_disk_step = 100ms;  ///< between questions whether the disks are ready
 /// What a clone leaves free: of the memory, and of the file system with its temporary files, which
 /// is where the record lies.

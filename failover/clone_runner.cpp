@@ -24,6 +24,7 @@ CloneRunner::~CloneRunner() {
 
 bool CloneRunner::goes_on() {
   if (clone_ && clone_lives_) clone_lives_ = clone_->check();
+  if (clone_) own_memory_ = clone_->own_memory();
   const std::lock_guard lock{mutex_};
   return !stopping_ && clone_lives_;
 }
@@ -48,6 +49,7 @@ Result<> CloneRunner::perform() {
     order_.info.set_gdb(order_.gdb.starts_with('/') ? order_.gdb : "127.0.0.1:" + order_.gdb);
   }
   probe();
+  order_.info.set_own_memory_bytes(clone_->own_memory());
   events_.runs(order_.info);
   return {};
 }
@@ -75,19 +77,18 @@ Result<> CloneRunner::make_clone() {
   events_.progress("starting a second machine", -1);
   UNDERSTUDY_TRY(clone_, Clone::prepare(order_.source, order_.directory));
   UNDERSTUDY_CHECK(clone_->freeze());
-  for (bool more = true; more;) {
-    if (!goes_on()) return clone_lives_ ? stopped() : clone_lives_;
-    const auto begun = now();
-    UNDERSTUDY_TRY(more, clone_->copy());
-    events_.progress("copying the memory", clone_->fraction());
-    std::this_thread::sleep_for((now() - begun) * limits::clone_copy_rest);
-  }
+  const auto go_on = [&]() -> Result<> {
+    if (goes_on()) return {};
+    return clone_lives_ ? stopped() : clone_lives_;
+  };
+  UNDERSTUDY_CHECK(clone_->copy({events_.progress, go_on, limits::clone_copy_rest}));
   if (past) {
     events_.progress("going back", -1);
     UNDERSTUDY_CHECK(clone_->go_back(past->epoch()));
   }
   order_.info.set_committed_unix_us(unix_us(clone_->committed_at()));
   order_.info.set_epoch(clone_->frozen().epoch.value());
+  order_.info.set_memory_bytes(std::uint64_t{order_.source.guest.memory_mib()} << 20U);
   return clone_->run();
 }
 

@@ -2,6 +2,7 @@
 // with the daemon.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -39,6 +40,9 @@ class CloneRunner {
   CloneRunner(const CloneRunner&) = delete;
   CloneRunner& operator=(const CloneRunner&) = delete;
 
+  /// Of the clone, not shared with the replica. Any thread.
+  [[nodiscard]] std::uint64_t own_memory() const { return own_memory_; }
+
  private:
   void run();
   [[nodiscard]] Result<> perform();
@@ -51,6 +55,7 @@ class CloneRunner {
   const Events events_;
   std::unique_ptr<checkpointer::Clone> clone_;
   Result<> clone_lives_;
+  std::atomic<std::uint64_t> own_memory_{};
 
   std::mutex mutex_;
   bool stopping_{};

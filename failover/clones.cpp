@@ -209,7 +209,10 @@ void Clones::list(const std::shared_ptr<ControlCall>& call) const {
   control::Reply reply;
   reply.mutable_clones();
   for (const auto& [id, one] : clones_) {
-    if (!one.call) *reply.mutable_clones()->add_clone() = one.info;
+    if (one.call) continue;
+    auto& info = *reply.mutable_clones()->add_clone();
+    info = one.info;
+    if (one.runner) info.set_own_memory_bytes(one.runner->own_memory());
   }
   call->finish(std::move(reply));
 }

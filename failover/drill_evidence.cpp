@@ -49,6 +49,12 @@ std::string moves_rows(const control::DrillReport& report) {
   return rows;
 }
 
+std::string memory_row(const control::DrillReport& report) {
+  if (report.own_memory_bytes() == 0) return {};
+  return row("Memory of the clone, not shared with the replica",
+             console::bytes_text(static_cast<double>(report.own_memory_bytes())));
+}
+
 std::string facts(const control::DrillReport& report) {
   const bool real = report.kind() == "real";
   return row("Result", report.passed() ? "passed" : "FAILED: " + report.failure()) +
@@ -63,7 +69,7 @@ std::string facts(const control::DrillReport& report) {
          row(real ? "Recovery time (order to move to the first probe that passed there)"
                   : "Recovery time (command to the first probe that passed)",
              report.recovery_us() == 0 ? "none passed" : span(report.recovery_us())) +
-         row("Epoch", fmt::format("{}", report.epoch())) +
+         row("Epoch", fmt::format("{}", report.epoch())) + memory_row(report) +
          row("The real guest before", impact_text(report.before())) +
          row("The real guest meanwhile, at worst", impact_text(report.worst())) +
          row("Versions",

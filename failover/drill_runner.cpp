@@ -59,6 +59,7 @@ void DrillRunner::run() {
   const auto outcome = perform();
   {
     const Step step{*this, "clean up"};
+    if (clone_) report.set_own_memory_bytes(clone_->own_memory());
     clone_.reset();
   }
   {
@@ -89,8 +90,11 @@ Result<> DrillRunner::perform() {
     order_.report.set_epoch(clone_->frozen().epoch.value());
   }
   {
-    const Step step{*this, "copy the memory"};
-    UNDERSTUDY_CHECK(copy());
+    const Step step{*this, "copy what is not shared"};
+    const auto go_on = [this]() -> Result<> {
+      return goes_on() ? Result<>{} : fail(ErrorKind::closed, "it was ended");
+    };
+    UNDERSTUDY_CHECK(clone_->copy({events_.progress, go_on, limits::clone_copy_rest}));
   }
   {
     const Step step{*this, "let the clone run"};
@@ -117,18 +121,6 @@ Result<> DrillRunner::make_network() {
     UNDERSTUDY_TRY(from, netbuffer::parse_network_address(text));
   }
   return netbuffer::add_address(bridges.front(), from);
-}
-
-/// At a third of one processor: the real guest's commits go before it.
-Result<> DrillRunner::copy() {
-  while (goes_on()) {
-    const auto begun = now();
-    UNDERSTUDY_TRY(const bool more, clone_->copy());
-    if (!more) return {};
-    events_.progress("copying the memory", clone_->fraction());
-    std::this_thread::sleep_for((now() - begun) * limits::clone_copy_rest);
-  }
-  return {};
 }
 
 Result<> DrillRunner::probe() {

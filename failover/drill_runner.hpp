@@ -43,7 +43,6 @@ class DrillRunner {
   void run();
   [[nodiscard]] Result<> perform();
   [[nodiscard]] Result<> make_network();
-  [[nodiscard]] Result<> copy();
   [[nodiscard]] Result<> probe();
   [[nodiscard]] bool goes_on();
   [[nodiscard]] std::uint64_t since_command() const;

@@ -1,41 +1,26 @@
 #include "failover/export_job.hpp"
 
-#include <thread>
 #include <utility>
 
 #include "config/limits.hpp"
 
 namespace understudy::failover {
-namespace {
 
-using checkpointer::CheckpointProgress;
 using checkpointer::CloneState;
 
-Result<> copy_all(CloneState& state, const CheckpointProgress& progress) {
-  for (bool more = true; more;) {
-    UNDERSTUDY_CHECK(progress.go_on());
-    const auto begun = now();
-    UNDERSTUDY_TRY(more, state.copy());
-    progress.tell("copying the memory", state.fraction());
-    std::this_thread::sleep_for((now() - begun) * progress.rest);
-  }
-  return {};
-}
-
-}  // namespace
-
-Result<control::Exported> export_checkpoint(const ExportOrder& order, CheckpointProgress progress) {
+Result<control::Exported> export_checkpoint(const ExportOrder& order, checkpointer::CheckpointProgress progress) {
   UNDERSTUDY_CHECK(checkpointer::check_checkpoint_path(order.path, order.if_there));
   UNDERSTUDY_TRY(const auto past, checkpointer::find_past(order.source, order.moment));
   UNDERSTUDY_TRY(const auto memory, Mapping::anonymous(order.source.replica->layout().bytes()));
-  UNDERSTUDY_TRY(const auto state, CloneState::prepare(order.source, order.directory));
+  UNDERSTUDY_TRY(const auto state,
+                 CloneState::prepare(order.source, order.directory, memory.bytes().size()));
   UNDERSTUDY_CHECK(state->freeze(memory.bytes()));
   progress.rest = limits::clone_copy_rest;
   progress.go_on = [&state, asked = std::move(progress.go_on)]() -> Result<> {
     UNDERSTUDY_CHECK(state->check());
     return asked();
   };
-  UNDERSTUDY_CHECK(copy_all(*state, progress));
+  UNDERSTUDY_CHECK(state->copy(progress));
   if (past) {
     progress.tell("going back", -1);
     UNDERSTUDY_CHECK(state->go_back(past->epoch()));

@@ -1,6 +1,7 @@
 #include "hypervisor/qemu_machine.hpp"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -236,6 +237,17 @@ Result<> QemuMachine::learn_addresses() {
     return fail(ErrorKind::conflict, "the machine's RAM blocks have changed since it was started");
   }
   return {};
+}
+
+Result<std::unique_ptr<PagesOnDemand>> QemuMachine::fill_on_demand() {
+  UNDERSTUDY_ASSERT(!own_writes_, "a backend of ours would find zeros");
+  UNDERSTUDY_CHECK(learn_addresses());
+  const auto bytes = layout_.blocks().front().max_bytes;
+  constexpr int empty = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (::fallocate(ram_.get(), empty, 0, static_cast<off_t>(bytes)) != 0)
+    return fail_errno("emptying guest memory");
+  UNDERSTUDY_TRY(auto userfault, shim_.userfaultfd());
+  return PagesOnDemand::create(std::move(userfault), addresses_.front(), bytes);
 }
 
 /// The machine's threads, one for each vCPU.

@@ -17,6 +17,7 @@
 #include "hypervisor/incoming_stream.hpp"
 #include "hypervisor/machine.hpp"
 #include "hypervisor/own_writes.hpp"
+#include "hypervisor/pages_on_demand.hpp"
 #include "hypervisor/qemu_command.hpp"
 #include "hypervisor/qmp_client.hpp"
 #include "hypervisor/ram_blocks.hpp"
@@ -75,6 +76,9 @@ class QemuMachine final : public ActiveMachine, public StandbyMachine {
     return image_.bytes().first(has_earlier_memory_ ? layout_.blocks().front().max_bytes : 0);
   }
   [[nodiscard]] Result<> promote(const DeviceState& devices) override;
+  /// Of a machine that was started incoming, and whose memory no backend of ours maps: empties its
+  /// main RAM, whose pages it asks for from now on. What is written to `image` goes before.
+  [[nodiscard]] Result<std::unique_ptr<PagesOnDemand>> fill_on_demand();
 
   /// The guest as it was started, with every choice made.
   [[nodiscard]] const config::Guest& guest() const { return guest_; }

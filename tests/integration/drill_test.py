@@ -98,7 +98,7 @@ class DrillCase(LabCase):
         self.assertGreater(int(report["finished_unix_us"]), int(report["started_unix_us"]))
         steps = [step["name"] for step in report["step"]]
         self.assertEqual(steps[-1], "clean up")
-        self.assertIn("copy the memory", steps)
+        self.assertIn("copy what is not shared", steps)
 
     def drill_beside_a_ledger(self):
         capture = self.directory / "drill.pcap"

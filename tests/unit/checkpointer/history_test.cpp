@@ -274,7 +274,7 @@ TEST_CASE("a replica's frozen epoch and its history lead to any earlier one, dev
   };
   for (std::uint64_t epoch = 1; epoch <= 9; ++epoch) commit(epoch, 100 * (10 - epoch));
   Bytes copy(image.size());
-  const auto ram = std::make_shared<RamSnapshot>(replica->ram(), copy);
+  const auto ram = std::make_shared<RamSnapshot>(replica->ram(), RamSnapshot::into(copy));
   const auto frozen = replica->freeze(ram, nullptr);
   REQUIRE(frozen);
   commit(10, 100);

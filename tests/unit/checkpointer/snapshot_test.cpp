@@ -55,7 +55,7 @@ TEST_CASE("a snapshot has the moment's pages, whoever comes first to each") {
     used[page] = true;
   }
   const auto moment = image;
-  RamSnapshot snapshot{image, target};
+  RamSnapshot snapshot{image, RamSnapshot::into(target)};
   snapshot.begin(used);
   CHECK(snapshot.copy(5));
   for (std::size_t page = 0; page < snapped_pages; ++page) {
@@ -73,7 +73,7 @@ TEST_CASE("a snapshot has the moment's pages, whoever comes first to each") {
 TEST_CASE("a detached snapshot looks at its source no more") {
   Bytes image(snapped_pages * page_bytes, std::byte{1});
   Bytes target(snapped_pages * page_bytes);
-  RamSnapshot snapshot{image, target};
+  RamSnapshot snapshot{image, RamSnapshot::into(target)};
   snapshot.begin(std::vector<bool>(snapped_pages, true));
   CHECK(snapshot.copy(1));
   snapshot.detach();
