@@ -40,6 +40,8 @@ while b"$T" not in said:
 print(said)
 '''
 
+SHARED_BELOW = 100 << 20  # what a clone may have for itself that answered a query
+
 
 class DrillCase(LabCase):
     """Not run by itself."""
@@ -99,6 +101,11 @@ class DrillCase(LabCase):
         steps = [step["name"] for step in report["step"]]
         self.assertEqual(steps[-1], "clean up")
         self.assertIn("copy what is not shared", steps)
+        self.assert_memory_is_shared(report)
+
+    def assert_memory_is_shared(self, clone: dict):
+        self.assertGreater(int(clone["own_memory_bytes"]), 0)
+        self.assertLess(int(clone["own_memory_bytes"]), SHARED_BELOW, "of a guest's memory")
 
     def drill_beside_a_ledger(self):
         capture = self.directory / "drill.pcap"
@@ -215,6 +222,32 @@ class DrillDiskTest(DrillCase):
         self.hosts.order("b", "clone", GUEST, "--stop", clone["id"])
         self.assert_nothing_left("b", 1)
         self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
+
+    def test_two_clones_share_memory_and_end_with_the_replica(self):
+        plan = self.directory / "clones.plan"
+        plan.write_text(PLAN)
+        with story.LedgerProcess(self.hosts, self.directory) as ledger:
+            counts = [len(ledger.wait_acks(20, 20))]
+            clones = []
+            for _ in range(2):
+                clones.append(self.clone("--probe", str(plan)))
+                counts.append(len(ledger.acks()))
+            for number, clone in enumerate(clones):
+                self.assert_ledger_of_epoch(clone, counts[number], counts[number + 1])
+            listed = json.loads(self.hosts.order("b", "clones", "--json"))["clones"]["clone"]
+            for clone in listed:
+                self.assertEqual(clone["ended"], "")
+                self.assert_memory_is_shared(clone)
+            told = self.hosts.order("b", "clones")
+            self.assertIn("the rest is shared with the replica", told)
+            print(told, file=sys.stderr)
+            self.hosts.kill("a")
+            ledger.wait_acks(len(ledger.acks()) + 20, 30)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        wait_for("the clones' end", lambda: len(self.processes("b", "qemu")) == 1, 10)
+        told = self.hosts.order("b", "clones")
+        self.assertEqual(told.count("it ended"), 2, told)
 
 
 if __name__ == "__main__":
