@@ -23,9 +23,8 @@ std::string bridge_of(const config::Nic& nic) {
 
 /// A vhost-user backend has its own mapping of the guest's memory, and would find zeros there.
 bool shares_memory(const config::Guest& guest) {
-  return std::ranges::none_of(guest.nic(), [](const config::Nic& nic) {
-    return nic.backend() == config::VHOST_USER;
-  });
+  return std::ranges::none_of(
+      guest.nic(), [](const config::Nic& nic) { return nic.backend() == config::VHOST_USER; });
 }
 
 /// The same machine for the guest, on taps of the isolated network.

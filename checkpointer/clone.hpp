@@ -66,7 +66,7 @@ class Clone {
   std::unique_ptr<hypervisor::QemuMachine> machine_;
   std::unique_ptr<CloneState> state_;
   std::shared_ptr<hypervisor::PagesOnDemand> pages_;  ///< null: all memory is its own
-  std::vector<std::unique_ptr<NbdServer>> servers_;  ///< they use the state's disks
+  std::vector<std::unique_ptr<NbdServer>> servers_;   ///< they use the state's disks
   std::shared_ptr<netbuffer::GuestNetwork> network_;
   TimePoint memory_checked_;
 };

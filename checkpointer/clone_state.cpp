@@ -60,8 +60,7 @@ Result<> CloneState::freeze(std::span<std::byte> image,
       own(page, contents);
     };
   }
-  auto ram =
-      std::make_shared<RamSnapshot>(source_.replica->ram(), std::move(target), shared_pages);
+  auto ram = std::make_shared<RamSnapshot>(source_.replica->ram(), std::move(target), shared_pages);
   UNDERSTUDY_TRY(frozen_, source_.replica->freeze(ram, disks_));
   ram_ = std::move(ram);
   committed_at_ = unix_now() - in_microseconds(now() - frozen_.committed_at);

@@ -8,7 +8,8 @@ namespace understudy::failover {
 
 using checkpointer::CloneState;
 
-Result<control::Exported> export_checkpoint(const ExportOrder& order, checkpointer::CheckpointProgress progress) {
+Result<control::Exported> export_checkpoint(const ExportOrder& order,
+                                            checkpointer::CheckpointProgress progress) {
   UNDERSTUDY_CHECK(checkpointer::check_checkpoint_path(order.path, order.if_there));
   UNDERSTUDY_TRY(const auto past, checkpointer::find_past(order.source, order.moment));
   UNDERSTUDY_TRY(const auto memory, Mapping::anonymous(order.source.replica->layout().bytes()));

@@ -136,9 +136,10 @@ std::string clone_view(const control::CloneInfo& clone, const Paint& paint) {
   if (!clone.gdb().empty()) text += fmt::format("  gdb: target remote {}\n", clone.gdb());
   text += fmt::format("  console: {}\n", clone.console_log());
   if (clone.memory_bytes() > 0) {
-    text += fmt::format("  of its {} of memory {} are its own, the rest is shared with the replica\n",
-                        bytes_text(static_cast<double>(clone.memory_bytes())),
-                        bytes_text(static_cast<double>(clone.own_memory_bytes())));
+    text +=
+        fmt::format("  of its {} of memory {} are its own, the rest is shared with the replica\n",
+                    bytes_text(static_cast<double>(clone.memory_bytes())),
+                    bytes_text(static_cast<double>(clone.own_memory_bytes())));
   }
   for (const auto& probe : clone.probe()) text += probe_line(probe, paint);
   text += fmt::format("  to end it: understudy clone {} --stop {}\n", clip(clone.guest(), 64),

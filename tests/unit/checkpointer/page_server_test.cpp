@@ -61,12 +61,11 @@ struct Shared {
   Bytes image;
   std::vector<bool> used = std::vector<bool>(clone_pages);
   UniqueFd file{::memfd_create("clone", MFD_CLOEXEC)};
-  int sized = ::ftruncate(file.get(), clone_pages * page_bytes);
-  Mapping memory = std::move(Mapping::shared(file.get(), clone_pages * page_bytes).value());
+  int sized = ::ftruncate(file.get(), clone_pages* page_bytes);
+  Mapping memory = std::move(Mapping::shared(file.get(), clone_pages* page_bytes).value());
   std::shared_ptr<hypervisor::PagesOnDemand> machine =
       std::move(hypervisor::PagesOnDemand::create(
-                    UniqueFd{static_cast<int>(
-                        ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK))},
+                    UniqueFd{static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK))},
                     reinterpret_cast<std::uint64_t>(memory.bytes().data()), memory.bytes().size())
                     .value());
   std::shared_ptr<RamSnapshot> moment = std::make_shared<RamSnapshot>(
