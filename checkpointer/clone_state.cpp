@@ -72,10 +72,11 @@ Result<> CloneState::copy(const CheckpointProgress& progress) {
   for (bool more = true; more;) {
     UNDERSTUDY_CHECK(progress.go_on());
     const auto begun = now();
-    UNDERSTUDY_TRY(more, copy_piece());
+    more = ram_->copy(limits::clone_copy_pages);
     progress.tell("copying the memory", ram_->fraction());
     std::this_thread::sleep_for((now() - begun) * progress.rest);
   }
+  if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
   if (!server_) source_.replica->thaw(ram_, nullptr);
   while (disks_ && !disks_->wait_until_settled(limits::clone_disk_step)) {
     UNDERSTUDY_CHECK(progress.go_on());
@@ -83,13 +84,6 @@ Result<> CloneState::copy(const CheckpointProgress& progress) {
     progress.tell("waiting for the disks", -1);
   }
   return check();
-}
-
-/// False: all is there.
-Result<bool> CloneState::copy_piece() {
-  if (ram_->copy(limits::clone_copy_pages)) return true;
-  if (!ram_->complete()) return fail(ErrorKind::closed, "the replica is no more");
-  return false;
 }
 
 Result<HistoryPoint> CloneState::go_back(Epoch epoch) {

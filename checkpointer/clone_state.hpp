@@ -70,8 +70,6 @@ class CloneState {
   [[nodiscard]] const std::vector<std::unique_ptr<CloneDisk>>& disks() const { return devices_; }
 
  private:
-  [[nodiscard]] Result<bool> copy_piece();
-
   CloneState(CloneSource source, std::shared_ptr<DiskSnapshot> disks)
       : source_{std::move(source)}, disks_{std::move(disks)} {}
 

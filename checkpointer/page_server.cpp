@@ -16,10 +16,8 @@ PageServer::~PageServer() {
 }
 
 void PageServer::run() {
-  for (;;) {
-    const auto pages = machine_->wanted();
-    if (!pages || pages->empty()) return;
-    for (const auto page : *pages) serve(page);
+  for (auto pages = machine_->wanted(); !pages.empty(); pages = machine_->wanted()) {
+    for (const auto page : pages) serve(page);
   }
 }
 
@@ -27,7 +25,6 @@ void PageServer::serve(std::uint64_t page) {
   const auto wanted = moment_->fetch(page);
   if (wanted == RamSnapshot::Page::zeros) machine_->give_zeros(page);
   if (wanted != RamSnapshot::Page::there) return;
-  machine_->wake(page);
   const auto first = page / limits::clone_fault_pages * limits::clone_fault_pages;
   for (auto beside = first; beside < first + limits::clone_fault_pages; ++beside)
     static_cast<void>(moment_->fetch(beside));

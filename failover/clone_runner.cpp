@@ -72,14 +72,13 @@ Result<> CloneRunner::make_network() {
 
 Result<> CloneRunner::make_clone() {
   using checkpointer::Clone;
-  const auto stopped = [] { return fail(ErrorKind::closed, "this host's daemon is stopping"); };
   UNDERSTUDY_TRY(const auto past, checkpointer::find_past(order_.source, order_.moment));
   events_.progress("starting a second machine", -1);
   UNDERSTUDY_TRY(clone_, Clone::prepare(order_.source, order_.directory));
   UNDERSTUDY_CHECK(clone_->freeze());
   const auto go_on = [&]() -> Result<> {
-    if (goes_on()) return {};
-    return clone_lives_ ? stopped() : clone_lives_;
+    if (goes_on() || !clone_lives_) return clone_lives_;
+    return fail(ErrorKind::closed, "this host's daemon is stopping");
   };
   UNDERSTUDY_CHECK(clone_->copy({events_.progress, go_on, limits::clone_copy_rest}));
   if (past) {

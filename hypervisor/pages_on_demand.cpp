@@ -35,24 +35,24 @@ Result<std::unique_ptr<PagesOnDemand>> PagesOnDemand::create(UniqueFd userfault,
 }
 
 /// False: stopped.
-Result<bool> PagesOnDemand::wait_for_fault() {
+bool PagesOnDemand::wait_for_fault() {
   std::array<pollfd, 2> both{{{userfault_.get(), POLLIN, 0}, {stopped_.get(), POLLIN, 0}}};
   while (::poll(both.data(), both.size(), -1) < 0) {
-    if (errno != EINTR) return fail_errno("poll");
+    if (errno == EINTR) continue;
+    error_ = errno;
+    return false;
   }
   return both[1].revents == 0;
 }
 
-Result<std::vector<std::uint64_t>> PagesOnDemand::wanted() {
+std::vector<std::uint64_t> PagesOnDemand::wanted() {
   std::array<uffd_msg, faults_at_once> faults{};
   std::vector<std::uint64_t> pages;
-  while (pages.empty()) {
-    UNDERSTUDY_TRY(const bool goes_on, wait_for_fault());
-    if (!goes_on) break;
+  while (pages.empty() && wait_for_fault()) {
     const auto got = ::read(userfault_.get(), faults.data(), sizeof faults);
     if (got < 0 && errno != EAGAIN && errno != EINTR) {
       error_ = errno;
-      return fail_errno("reading page faults");
+      break;
     }
     const auto count = got < 0 ? 0 : static_cast<std::size_t>(got) / sizeof(uffd_msg);
     for (const auto& fault : std::span{faults}.first(count)) {
@@ -73,36 +73,28 @@ void PagesOnDemand::give(std::uint64_t page, std::span<const std::byte> contents
   // SAFETY: the address of the caller's page, given to the kernel as a number.
   copy.src = reinterpret_cast<std::uint64_t>(contents.data());
   copy.len = page_bytes;
-  int outcome{};
-  do {  // EAGAIN: the machine is changing its mappings just now
-    outcome = ::ioctl(userfault_.get(), UFFDIO_COPY, &copy);
-  } while (outcome != 0 && errno == EAGAIN);
-  gave(outcome, page);
+  place(UFFDIO_COPY, &copy, page);
 }
 
 void PagesOnDemand::give_zeros(std::uint64_t page) {
   uffdio_zeropage zero{{address_ + page * page_bytes, page_bytes}, 0, 0};
-  int outcome{};
-  do {
-    outcome = ::ioctl(userfault_.get(), UFFDIO_ZEROPAGE, &zero);
-  } while (outcome != 0 && errno == EAGAIN);
-  gave(outcome, page);
+  place(UFFDIO_ZEROPAGE, &zero, page);
 }
 
-/// After an ioctl.
-void PagesOnDemand::gave(int outcome, std::uint64_t page) {
-  if (outcome == 0) {
-    ++given_pages_;
-  } else if (errno == EEXIST) {  // it was given since it was asked for
-    wake(page);
+void PagesOnDemand::place(unsigned long how, void* request, std::uint64_t page) {
+  ++given_pages_;  // before who waits for it goes on
+  int outcome{};
+  do {  // EAGAIN: the machine is changing its mappings just now
+    outcome = ::ioctl(userfault_.get(), how, request);
+  } while (outcome != 0 && errno == EAGAIN);
+  if (outcome == 0) return;
+  --given_pages_;
+  if (errno == EEXIST) {  // it was given since it was asked for
+    uffdio_range range{address_ + page * page_bytes, page_bytes};
+    ::ioctl(userfault_.get(), UFFDIO_WAKE, &range);
   } else if (errno != ESRCH) {  // that one: the machine is gone, which its owner sees
     error_ = errno;
   }
-}
-
-void PagesOnDemand::wake(std::uint64_t page) {
-  uffdio_range range{address_ + page * page_bytes, page_bytes};
-  ::ioctl(userfault_.get(), UFFDIO_WAKE, &range);
 }
 
 std::uint64_t PagesOnDemand::given_bytes() const {

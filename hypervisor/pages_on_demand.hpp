@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "config/result.hpp"
@@ -25,16 +24,15 @@ class PagesOnDemand {
                                                                      std::uint64_t address,
                                                                      std::uint64_t bytes);
 
-  /// Pages that somebody waits for. Waits for the first; none: `stop` was called. One thread.
-  [[nodiscard]] Result<std::vector<std::uint64_t>> wanted();
+  /// Pages that somebody waits for. Waits for the first; none: `stop` was called, or `check` says
+  /// why. One thread.
+  [[nodiscard]] std::vector<std::uint64_t> wanted();
   /// For ever. Any thread.
   void stop();
 
   /// Gives a page, unless it is there; who waits for it goes on. Any thread.
   void give(std::uint64_t page, std::span<const std::byte> contents);
   void give_zeros(std::uint64_t page);
-  /// Of a page that is there: whoever waits for it nevertheless goes on. Any thread.
-  void wake(std::uint64_t page);
 
   /// Bytes that were given: what the machine has for itself. Any thread.
   [[nodiscard]] std::uint64_t given_bytes() const;
@@ -44,8 +42,8 @@ class PagesOnDemand {
  private:
   PagesOnDemand(UniqueFd userfault, UniqueFd stopped, std::uint64_t address)
       : userfault_{std::move(userfault)}, stopped_{std::move(stopped)}, address_{address} {}
-  void gave(int outcome, std::uint64_t page);
-  [[nodiscard]] Result<bool> wait_for_fault();
+  [[nodiscard]] bool wait_for_fault();
+  void place(unsigned long how, void* request, std::uint64_t page);
 
   UniqueFd userfault_;
   UniqueFd stopped_;  ///< an eventfd

@@ -34,6 +34,7 @@ struct Shared {
       used[page] = true;
     }
     moment->begin(used);
+    server.emplace(moment, machine);
   }
   ~Shared() { server.reset(); }
   Shared(const Shared&) = delete;
@@ -71,7 +72,7 @@ struct Shared {
   std::shared_ptr<RamSnapshot> moment = std::make_shared<RamSnapshot>(
       image, [this](std::size_t page, auto contents) { machine->give(page, contents); },
       clone_pages);
-  std::optional<PageServer> server{std::in_place, moment, machine};
+  std::optional<PageServer> server;
 };
 
 }  // namespace

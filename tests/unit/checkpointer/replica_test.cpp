@@ -237,6 +237,15 @@ TEST_CASE(
 
   fixture.commit(2, {Fixture::page(1, std::byte{9}), Fixture::page(2, std::byte{9})});
   CHECK(fixture.at(1) == std::byte{9});
+  Bytes later(fixture.image.size());
+  const auto another =
+      std::make_shared<RamSnapshot>(fixture.replica->ram(), RamSnapshot::into(later));
+  REQUIRE(fixture.replica->freeze(another, nullptr));
+  fixture.commit(3, {Fixture::page(1, std::byte{4})});
+  while (another->copy(1)) {
+  }
+  CHECK(later[page_bytes] == std::byte{9});
+  CHECK(later[2 * page_bytes] == std::byte{9});
   while (ram->copy(1)) {
   }
   CHECK(ram->complete());
