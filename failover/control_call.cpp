@@ -55,6 +55,24 @@ class Order final : public ControlCall {
 
 }  // namespace
 
+std::string guest_of(const control::Request& request) {
+  switch (request.what_case()) {
+    case control::Request::kStart: return request.start().guest();
+    case control::Request::kStop: return request.stop().guest();
+    case control::Request::kProtect: return request.protect().guest();
+    case control::Request::kUnprotect: return request.unprotect().guest();
+    case control::Request::kVerify: return request.verify().guest();
+    case control::Request::kSwitchOver: return request.switch_over().guest();
+    case control::Request::kDrill: return request.drill().guest();
+    case control::Request::kHistory: return request.history().guest();
+    case control::Request::kClone: return request.clone().guest();
+    case control::Request::kExport: return request.export_().guest();
+    case control::Request::kImport: return request.import().guest();
+    case control::Request::kRewind: return request.rewind().guest();
+    default: return {};
+  }
+}
+
 std::string_view kind_name(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::invalid: return "invalid";

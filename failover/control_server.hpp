@@ -29,6 +29,9 @@ class ControlCall {
   void done(std::string message);
 };
 
+/// The guest that a request is about; empty for requests about none.
+[[nodiscard]] std::string guest_of(const control::Request& request);
+
 /// Where the replies to one request go.
 class ReplySink {
  public:

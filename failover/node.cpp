@@ -25,25 +25,6 @@ std::vector<NodeId> host_ids(const Settings& settings) {
   return ids;
 }
 
-/// The guest that a request is about; empty for requests about none.
-std::string guest_of(const control::Request& request) {
-  switch (request.what_case()) {
-    case control::Request::kStart: return request.start().guest();
-    case control::Request::kStop: return request.stop().guest();
-    case control::Request::kProtect: return request.protect().guest();
-    case control::Request::kUnprotect: return request.unprotect().guest();
-    case control::Request::kVerify: return request.verify().guest();
-    case control::Request::kSwitchOver: return request.switch_over().guest();
-    case control::Request::kDrill: return request.drill().guest();
-    case control::Request::kHistory: return request.history().guest();
-    case control::Request::kClone: return request.clone().guest();
-    case control::Request::kExport: return request.export_().guest();
-    case control::Request::kImport: return request.import().guest();
-    case control::Request::kRewind: return request.rewind().guest();
-    default: return {};
-  }
-}
-
 }  // namespace
 
 Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Transports transports)
@@ -64,16 +45,17 @@ Node::Node(boost::asio::io_context& io, Settings settings, RecordStore store, Tr
               transports_.front()},
       timer_{io},
       availability_{settings_.config().state_dir()},
-      watch_{settings_.this_host().name()},
-      hooks_{settings_},
+      reporter_{settings_},
       drills_{io_, settings_, [this](const std::string& name) { return heard_of(name); },
               [this](const std::string& name) { ask_for_guest(daemon_, name); },
-              [this](const control::DrillReport& report) { tell(StateWatch::finished(report)); }},
+              [this](const control::DrillReport& report) { reporter_.finished(report); }},
       clones_{io_, settings_},
       files_{io_, settings_, [this](const std::string& name) { return heard_of(name); }},
       rewinds_{io_, settings_, [this](const std::string& name) { ask_for_guest(daemon_, name); }},
       drain_{settings_, [this] { return guests(); }, daemon_.end_session},
-      link_tests_{io_, settings_, transports_} {}
+      link_tests_{io_, settings_, transports_} {
+  reporter_.know(drills_.list());
+}
 
 Result<std::unique_ptr<Node>> Node::start(boost::asio::io_context& io, Settings settings,
                                           Transports transports) {
@@ -141,7 +123,7 @@ void Node::stop() {
   clones_.stop();
   files_.stop();
   rewinds_.stop();
-  hooks_.stop();
+  reporter_.stop();
   link_tests_.stop();
   if (membership_) membership_->stop();
   if (control_) control_->stop();
@@ -202,6 +184,7 @@ void Node::on_view(const View& view) {
              log::kv("quorum", view.quorum == Quorum::present ? "yes" : "no")});
   cluster_trouble_.clear();
   for (auto* one : guests()) one->on_view(view);
+  reporter_.on_view(view);
   reminded_ = now();
   send(book_.on_view(view));
   decide_all();
@@ -216,6 +199,10 @@ void Node::on_message(NodeId sender, std::span<const std::byte> bytes) {
   }
   if (message.has_summary()) {
     if (sender != settings_.this_node()) hear(message.summary());
+    return;
+  }
+  if (message.has_timeline()) {
+    if (sender != settings_.this_node()) reporter_.hear(message.timeline());
     return;
   }
   if (message.has_switch_over()) return on_asked(sender, message.switch_over());
@@ -270,11 +257,12 @@ void Node::tick() {
   if (at - summarised_ > limits::summary_period) {
     summarised_ = at;
     summarise();
+    tell_others();
   }
   if (at - accounted_ > limits::availability_tick) {
     accounted_ = at;
     account();
-    tell_changes();
+    report_changes();
   }
   timer_.expires_after(limits::role_tick);
   timer_.async_wait([this](const boost::system::error_code& error) {
@@ -291,6 +279,16 @@ void Node::summarise() {
     report.SerializeToString(message.mutable_summary()->mutable_guest());
     send(message);
   }
+}
+
+/// Also without a quorum: what is told is known later.
+void Node::tell_others() {
+  if (!book_.view()) return;
+  auto told = reporter_.to_tell();
+  if (!told) return;
+  auto message = book_.message();
+  *message.mutable_timeline() = std::move(*told);
+  send(message);
 }
 
 void Node::hear(const peer::Summary& summary) {
@@ -319,18 +317,10 @@ void Node::account() {
   availability_.store(at.steady);
 }
 
-void Node::tell_changes() {
+void Node::report_changes() {
   control::Status status;
   add_quorum(status);
-  auto events = watch_.look(status.quorum());
-  for (const auto* one : guests()) {
-    for (auto& event : watch_.look(one->outline())) events.push_back(std::move(event));
-  }
-  for (auto& event : events) tell(std::move(event));
-}
-
-void Node::tell(control::Event event) {
-  events_.add(hooks_.tell(std::move(event)));
+  reporter_.look(status.quorum(), guests());
 }
 
 control::Guest Node::report(const GuestHost& guest) const {
@@ -349,8 +339,8 @@ HttpAnswer Node::on_http(std::string_view path) {
   };
   if (path == "/healthz") return {.body = "alive\n"};
   if (path == "/api/status") return json(status());
-  if (path == "/api/events") return json(events_.list(unix_now()));
-  if (path == "/api/drills") return json(drills_.list());
+  if (path == "/api/events") return json(reporter_.events());
+  if (path == "/api/drills") return json(reporter_.with_elsewhere(drills_.list()));
   if (constexpr std::string_view drills = "/drills/"; path.starts_with(drills)) {
     if (auto page = drills_.page(path.substr(drills.size())))
       return {.type = "text/html; charset=utf-8", .body = *std::move(page)};
@@ -375,7 +365,7 @@ void Node::on_call(const std::shared_ptr<ControlCall>& call) {
   if (call->request().has_link_test()) return link_tests_.begin(call);
   if (call->request().has_drills()) {
     control::Reply reply;
-    *reply.mutable_drills() = drills_.list();
+    *reply.mutable_drills() = reporter_.with_elsewhere(drills_.list());
     return call->finish(std::move(reply));
   }
   if (call->request().has_clones()) return clones_.list(call);

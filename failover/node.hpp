@@ -21,13 +21,11 @@
 #include "failover/drills.hpp"
 #include "failover/fencer.hpp"
 #include "failover/guest_host.hpp"
-#include "failover/hooks/hooks.hpp"
-#include "failover/hooks/state_watch.hpp"
 #include "failover/link_tests.hpp"
 #include "failover/monitoring/availability_book.hpp"
-#include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_server.hpp"
 #include "failover/record_store.hpp"
+#include "failover/reporter.hpp"
 #include "failover/rewinds.hpp"
 
 namespace understudy::failover {
@@ -76,12 +74,12 @@ class Node final : public MembershipEvents {
   void decide_all();
   void tick();
   void summarise();
+  void tell_others();
   void hear(const peer::Summary& summary);
   /// What its active host last said of a guest; nullptr: nothing.
   [[nodiscard]] const control::Guest* heard_of(const std::string& name) const;
   void account();
-  void tell_changes();
-  void tell(control::Event event);
+  void report_changes();
 
   void on_call(const std::shared_ptr<ControlCall>& call);
   void on_drain_call(const std::shared_ptr<ControlCall>& call);
@@ -108,9 +106,7 @@ class Node final : public MembershipEvents {
   std::string cluster_trouble_{"not yet connected"};
   std::map<std::string, Heard> heard_;
   AvailabilityBook availability_;
-  StateWatch watch_;
-  Hooks hooks_;
-  EventLog events_;
+  Reporter reporter_;
   Drills drills_;
   Clones clones_;
   CheckpointFiles files_;

@@ -94,7 +94,8 @@ void describe(CLI::App& app, Wish& wish) {
   auto* real = drill->add_flag("--real", wish.real,
                                "the guest itself, which runs here, to its backup and back");
   drill->add_flag("--yes", wish.yes, "do not ask")->needs(real);
-  app.add_subcommand("drills", "The drills of this host, the newest first");
+  app.add_subcommand(
+      "drills", "The drills of all hosts, the newest first; the evidence is where they were run");
   add_history_commands(app, wish);
   for (const auto& [name, help] :
        {std::pair{"drain", "Move all guests and replicas off this host, and take none"},

@@ -1,5 +1,9 @@
 #include "failover/console/drill_view.hpp"
 
+#include <algorithm>
+#include <functional>
+#include <vector>
+
 #include <fmt/format.h>
 
 namespace understudy::failover::console {
@@ -58,12 +62,15 @@ std::string drill_view(const control::DrillReport& drill, const Paint& paint) {
 }
 
 std::string drills_view(const control::DrillList& drills, const Paint& paint) {
+  std::vector<control::DrillReport> all{drills.drill().begin(), drills.drill().end()};
+  all.insert(all.end(), drills.elsewhere().begin(), drills.elsewhere().end());
+  std::ranges::stable_sort(all, std::ranges::greater{}, &control::DrillReport::started_unix_us);
   std::string text;
-  if (drills.drill().empty()) text = "no drill has been run on this host\n";
-  for (const auto& drill : drills.drill()) {
-    text += fmt::format("{}  {:<16} {}  {}{}\n", time_text(drill.started_unix_us()),
-                        clip(drill.guest(), 16), verdict(drill.passed(), paint),
-                        is_real(drill) ? "real: " : "",
+  if (all.empty()) text = "no drill is known of, on this host or another\n";
+  for (const auto& drill : all) {
+    text += fmt::format("{}  {:<10} {:<16} {}  {}{}\n", time_text(drill.started_unix_us()),
+                        clip(drill.host(), 10), clip(drill.guest(), 16),
+                        verdict(drill.passed(), paint), is_real(drill) ? "real: " : "",
                         drill.passed() ? recovery(drill) : clip(drill.failure(), said_columns));
   }
   for (const auto& next : drills.next()) {

@@ -1,12 +1,13 @@
 const LOOK_EVERY = 500;                      // ms between two questions to the daemon
 const SILENCE = 2000;                        // ms without an answer before the page says so
 const POINTS = 120;                          // seconds that a plot shows
+const SAME_EVENT = 5e6;                      // us between hosts that see one thing happen
 const JOBS = 6;                              // orders whose outcome stays in view
 const by_id = (id) => document.getElementById(id);
 
 // --- what is known
 
-let status = null, events = [], drills = { drill: [], next: [] }, access = { orders: false, obstacle: "" };
+let status = null, events = [], drills = { drill: [], elsewhere: [], next: [] }, access = { orders: false, obstacle: "" };
 let answered = 0, sampled = 0;               // performance.now()
 const history_of = new Map();                // guest -> samples
 const jobs = [];                             // { title, step, fraction, text, cls, link }
@@ -148,17 +149,39 @@ function host_card(member) {
     runs ? text("div", "runs " + runs) : null, keeps ? text("div", "replica of " + keeps, "soft") : null, orders);
 }
 
+/// It is where the drill was made.
+function evidence({ host, id }) {
+  const page = host === status?.host ? "" : status?.quorum.member.find((member) => member.name === host)?.page_url;
+  return page === undefined || (page === "" && host !== status?.host) ? text("span", `on ${host}`, "soft")
+    : el("a", { href: `${page.replace(/\/$/, "")}/drills/${encodeURIComponent(id)}` }, "evidence");
+}
+
 function draw_drills() {
-  const rows = drills.drill.map((drill) => [moment(drill.started_unix_us), drill.guest,
+  const all = [...drills.drill, ...drills.elsewhere].sort((one, other) => number(other.started_unix_us) - number(one.started_unix_us));
+  const rows = all.map((drill) => [moment(drill.started_unix_us), drill.host, drill.guest,
     drill.passed ? text("span", "passed", "good") : text("span", `FAILED: ${drill.failure}`, "bad"), drill.passed ? span(number(drill.recovery_us)) : "",
-    span(number(drill.recovery_point_us)), el("a", { href: `/drills/${drill.id}` }, "evidence")]);
+    span(number(drill.recovery_point_us)), evidence(drill)]);
   const next = (drills.next ?? []).map((one) => text("p", `next of ${one.guest}: ${moment(one.at_unix_us)} (${one.schedule})`, "soft"));
-  fill("drills", rows.length ? table("text", ["begun", "guest", "result", "recovery", "recovery point", ""], rows) : text("p", "none yet", "soft"), next);
+  fill("drills", rows.length ? table("text", ["begun", "host", "guest", "result", "recovery", "recovery point", ""], rows) : text("p", "none yet", "soft"), next);
+}
+
+/// What several hosts saw at about the same time is one line.
+function same_events() {
+  const lines = [];
+  for (const event of events) {
+    const same = lines.find((line) => !line.hosts.includes(event.host) && number(line.at_unix_us) - number(event.at_unix_us) < SAME_EVENT
+      && ["event", "guest", "subject", "detail"].every((field) => line[field] === event[field]));
+    if (same) same.hosts.push(event.host);
+    else lines.push({ ...event, hosts: [event.host] });
+  }
+  return lines;
 }
 
 function draw_events() {
-  const rows = events.map((event) => [moment(event.at_unix_us), text("span", event.detail || event.event, EVENT[event.event] ?? "")]);
-  fill("events", rows.length ? table("text", ["when", "what"], rows) : text("p", "nothing has changed", "soft"));
+  const rows = same_events().map((event) => [moment(event.at_unix_us), event.hosts.join(", "), text("span", event.detail || event.event, EVENT[event.event] ?? "")]);
+  fill("events", rows.length ? table("text", ["when", "host", "what"], rows) : text("p", "nothing has changed", "soft"));
+  const unheard = (status?.quorum.member ?? []).filter((member) => !member.present).map((member) => member.name);
+  fill("unheard", unheard.length ? `Not seen now: ${unheard.join(", ")}. What happens there is told when they are back.` : "");
 }
 
 function draw_access() {
@@ -232,7 +255,7 @@ async function look() {
 async function look_back() {
   try {
     [access, { event: events = [] }, drills] = await Promise.all([get("/api/access"), get("/api/events"), get("/api/drills")]);
-    drills.drill ??= [];
+    drills = { drill: [], elsewhere: [], ...drills };
     draw_events();
     draw_drills();
   } catch { /* the next time */ }

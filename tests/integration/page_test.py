@@ -181,6 +181,10 @@ class PageTest(LabCase):
         self.page.tab_to("host b")
         self.page.press(ENTER)
         self.page.wait_text("#who", "as host b sees it", 30)
+        self.page.wait_text("#events", f"the drill of guest {GUEST} passed", 20)  # on host a
+        self.page.wait_text("#drills td .good", "passed", 20)
+        self.assertRegex(self.page.script("return document.querySelector('#drills a').href"),
+                         "^" + re.escape(self.hosts.lab.plan.page("a")) + rf"drills/{GUEST}-\w+$")
         self.give_order("verify", GUEST)
         self.page.wait_text("#ask[open] #ask_title", "token", 10)
         self.page.press(TOKEN, ENTER)
@@ -239,7 +243,7 @@ class PageTest(LabCase):
         shown_ms = self.page.script("return window.seen.b")
         lost = wait_for("the event", lambda: next(
             (one for one in json.loads(self.over_http("GET", "/api/events")[1]).get("event", [])
-             if one["event"] == "HOST_LOST" and one["subject"] == "b"), None), 20)
+             if one["event"] == "HOST_LOST" and one["subject"] == "b" and one["host"] == "a"), None), 20)
         known_ms = int(lost["at_unix_us"]) / 1000
         looks = self.page.script(LOOKS, known_ms, shown_ms)
         print(f"\nb shown as absent {shown_ms - killed_ns / 1e6:.0f} ms after the kill, {shown_ms - known_ms:.0f} ms"
@@ -265,6 +269,15 @@ class PageTest(LabCase):
         self.hosts.lab.kill_service("a")
         self.page.wait_text("#banner", "No answer from host a; last view", 60)
         self.assertEqual(self.page.script("return getComputedStyle(document.getElementById('live')).opacity"), "0.5")
+        self.hosts.lab.start_service("a")
+        # The witness tells what a forgot with its daemon, and what b said before it died.
+        wait_for("the events of all hosts", lambda: {"a", "b", "w"} == {
+            one["host"] for one in json.loads(self.over_http("GET", "/api/events")[1]).get("event", [])}, 60)
+        self.page.open(self.hosts.lab.plan.page("a"))
+        self.page.wait_text("#events", f"the drill of guest {GUEST} passed", 60)
+        self.page.wait_text("#unheard", "Not seen now: b", 60)
+        drills = json.loads(self.over_http("GET", "/api/drills")[1])
+        self.assertEqual([one["kind"] for one in drills["elsewhere"] if one["host"] == "b"], ["real"])
 
     def keep_logs(self):
         super().keep_logs()

@@ -8,7 +8,6 @@
 
 #include "config/limits.hpp"
 #include "failover/monitoring/admission_rate.hpp"
-#include "failover/monitoring/event_log.hpp"
 #include "failover/monitoring/http_order.hpp"
 #include "tests/unit/failover/temporary_directory.hpp"
 
@@ -178,21 +177,4 @@ TEST_CASE("a page orders what it has buttons for, and nothing else") {
   CHECK_FALSE(parse_order(std::string(60'000, '[')));
   CHECK_FALSE(parse_order(std::string(1000, '\xff')));
   CHECK_THAT(order_text(*parse_order(R"({"drain": {"host": "a"}})")), Contains("drain"));
-}
-
-TEST_CASE("events are kept for an hour, and not more than so many") {
-  EventLog log;
-  const auto at = [](std::int64_t us) { return UnixTime{microseconds{us}}; };
-  const std::int64_t hour_us = microseconds{limits::events_age}.count();
-  control::Event event;
-  for (std::size_t i = 0; i < limits::events_kept + 3; ++i) {
-    event.set_at_unix_us(i + 1);
-    log.add(event);
-  }
-  auto list = log.list(at(10));
-  CHECK(static_cast<std::size_t>(list.event_size()) == limits::events_kept);
-  CHECK(list.event(0).at_unix_us() == limits::events_kept + 3);
-  list = log.list(at(hour_us + 100));
-  CHECK(list.event(list.event_size() - 1).at_unix_us() == 100);
-  CHECK(log.list(at(2 * hour_us)).event().empty());
 }

@@ -1,0 +1,134 @@
+#include "failover/monitoring/timeline.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "config/limits.hpp"
+
+namespace understudy::failover {
+namespace {
+
+constexpr std::size_t framing_bytes = 4;  // of an item in its message
+
+/// At most limits::told_text_bytes of UTF-8.
+std::string beginning_of(const std::string& text) {
+  auto bytes = std::min(text.size(), limits::told_text_bytes);
+  const auto continues = [&] { return (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80U; };
+  while (bytes < text.size() && bytes > 0 && continues()) --bytes;
+  return text.substr(0, bytes);
+}
+
+/// What the others are told of a drill: its evidence is where it was made.
+control::DrillReport outcome_of(const control::DrillReport& drill) {
+  control::DrillReport outcome;
+  outcome.set_id(drill.id());
+  outcome.set_guest(drill.guest());
+  outcome.set_host(drill.host());
+  outcome.set_kind(drill.kind());
+  outcome.set_started_unix_us(drill.started_unix_us());
+  outcome.set_passed(drill.passed());
+  outcome.set_recovery_us(drill.recovery_us());
+  outcome.set_recovery_point_us(drill.recovery_point_us());
+  outcome.set_failure(beginning_of(drill.failure()));
+  return outcome;
+}
+
+/// It becomes part of a web address.
+bool valid_id(std::string_view id) {
+  return !id.empty() && std::ranges::all_of(id, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  });
+}
+
+/// As this host's clock had it: the sender says how long ago it was, by its own.
+std::uint64_t here(std::uint64_t there, std::uint64_t told, UnixTime at) {
+  const auto age = told > there ? told - there : 0;
+  return unix_us(at) - std::min(age, unix_us(at));
+}
+
+}  // namespace
+
+Timeline::Timeline(const Settings& settings)
+    : settings_{settings}, events_{limits::events_kept}, drills_{limits::drills_told} {}
+
+void Timeline::add(control::Event event) {
+  event.set_detail(beginning_of(event.detail()));
+  events_.add(std::move(event), ToldLog<control::Event>::From::here);
+}
+
+void Timeline::add(const control::DrillReport& drill) {
+  drills_.add(outcome_of(drill), ToldLog<control::DrillReport>::From::here);
+}
+
+void Timeline::tell_again() {
+  events_.tell_again();
+  drills_.tell_again();
+}
+
+std::optional<peer::Timeline> Timeline::next(UnixTime at) {
+  forget(at);
+  peer::Timeline message;
+  std::size_t bytes = 0;
+  const auto has_room = [&](const auto& item) {
+    bytes += item.ByteSizeLong() + framing_bytes;
+    return bytes <= limits::timeline_message_bytes;
+  };
+  events_.tell([&](const control::Event& event) {
+    if (!has_room(event)) return false;
+    *message.add_event() = event;
+    return true;
+  });
+  drills_.tell([&](const control::DrillReport& drill) {
+    if (!has_room(drill)) return false;
+    *message.add_drill() = drill;
+    return true;
+  });
+  if (bytes == 0) return std::nullopt;
+  message.set_told_unix_us(unix_us(at));
+  return message;
+}
+
+void Timeline::hear(const peer::Timeline& told, UnixTime at) {
+  for (auto event : told.event()) {
+    if (!plausible(event)) continue;
+    event.set_at_unix_us(here(event.at_unix_us(), told.told_unix_us(), at));
+    events_.add(std::move(event), ToldLog<control::Event>::From::another);
+  }
+  for (auto drill : told.drill()) {
+    // Of its own a host has the evidence.
+    if (!plausible(drill) || drill.host() == settings_.this_host().name()) continue;
+    drill.set_started_unix_us(here(drill.started_unix_us(), told.told_unix_us(), at));
+    drills_.add(std::move(drill), ToldLog<control::DrillReport>::From::another);
+  }
+  forget(at);
+}
+
+bool Timeline::plausible(const control::Event& event) const {
+  return event.ByteSizeLong() <= limits::told_item_bytes && valid_id(event.id()) &&
+         settings_.find_host(event.host()) != nullptr;
+}
+
+bool Timeline::plausible(const control::DrillReport& drill) const {
+  return drill.ByteSizeLong() <= limits::told_item_bytes && valid_id(drill.id()) &&
+         settings_.find_host(drill.host()) != nullptr;
+}
+
+void Timeline::forget(UnixTime at) {
+  events_.forget_before(unix_us(at - microseconds{limits::events_age}));
+}
+
+control::EventList Timeline::events(UnixTime at) {
+  forget(at);
+  control::EventList list;
+  events_.each([&](const control::Event& event) { *list.add_event() = event; });
+  return list;
+}
+
+void Timeline::add_elsewhere(control::DrillList& list) const {
+  drills_.each([&](const control::DrillReport& drill) {
+    if (drill.host() != settings_.this_host().name()) *list.add_elsewhere() = drill;
+  });
+}
+
+}  // namespace understudy::failover
