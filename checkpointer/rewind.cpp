@@ -141,7 +141,7 @@ Result<RewindPlan> plan_rewind(const CloneSource& source, const HistoryWish& wis
   UNDERSTUDY_CHECK(check_way(path, source));
   const auto branch_bytes = branch_bytes_max(source);
   UNDERSTUDY_CHECK(check_directory(branches, source.guest.name(), branch_bytes));
-  return RewindPlan{{pin, branches, {}}, path.to, *newest, branch_bytes};
+  return RewindPlan{{pin, branches, {}, {}}, path.to, *newest, branch_bytes};
 }
 
 RewindOutcome rewind(const CloneSource& source, GuestDisks& disks, const RewindOrder& order,
@@ -149,11 +149,17 @@ RewindOutcome rewind(const CloneSource& source, GuestDisks& disks, const RewindO
   auto& replica = *source.replica;
   const auto way = replica.find_way_back(order.to->epoch());
   if (!way) return {fail(way.error()), {}};
-  const auto branch = keep_branch(source, disks, way->from, order, go_on);
+  const auto still_wanted = [&]() -> Result<> {
+    if (order.stop.stop_requested()) return fail(ErrorKind::closed, "the command was ended");
+    return go_on();
+  };
+  const auto branch = keep_branch(source, disks, way->from, order, still_wanted);
   if (!branch) return {fail(branch.error().within("its future could not be kept")), {}};
-  if (const auto logged = replica.log_way_back(*way); !logged) {
+  auto decided = still_wanted();
+  if (decided) decided = replica.log_way_back(*way);
+  if (!decided) {
     remove_branch(*branch);
-    return {fail(logged.error()), {}};
+    return {fail(decided.error()), {}};
   }
   if (const auto gone = replica.go_back(*way); !gone) {
     return {kept(*branch, gone.error()), gone};

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct RewindOrder {
   std::shared_ptr<const History::Pin> to;
   std::string branches;  ///< the directory that takes the branch
   CheckpointAuthor author;
+  std::stop_token stop{};  ///< to be asked before the first change: the newest epoch stays
 };
 
 struct RewindPlan {

@@ -135,7 +135,10 @@ void CheckpointFiles::begin_export(const std::shared_ptr<ControlCall>& call, Gue
 }
 
 void CheckpointFiles::tick() {
-  if (!job_ || !job_->call()->request().has_export_()) return;
+  if (!job_) return;
+  const auto& call = *job_->call();
+  if (call.abandoned()) job_->cancel("the command was ended");
+  if (!call.request().has_export_()) return;
   const auto* seen = seen_(job_->guest());
   if (seen == nullptr) return;
   if (const auto why = why_too_much(*seen, max_commit_ms_))
@@ -177,7 +180,7 @@ void CheckpointFiles::begin_import(const std::shared_ptr<ControlCall>& call, Gue
         return checkpointer::check_import(*about, own);
       },
       [call, about, known, &guest](const Result<>& outcome) {
-        if (!outcome) return;
+        if (!outcome || call->abandoned()) return;
         if (call->request().import().sure()) return guest.import_from(call);
         control::Reply reply;
         reply.mutable_stakes()->set_text(

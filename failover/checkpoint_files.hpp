@@ -27,7 +27,8 @@ class CheckpointFiles {
   void begin_export(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
   /// First the whole file is read: nothing is touched if it is not as it was written.
   void begin_import(const std::shared_ptr<ControlCall>& call, GuestHost& guest);
-  /// Often: ends an export that slows the real guest.
+  /// Often: ends an export that slows the real guest, and what nobody waits for any more. An
+  /// import that has begun to overwrite goes on.
   void tick();
   /// Ends what is under way. Idempotent.
   void stop();

@@ -34,6 +34,8 @@ class Call final : public ControlCall {
     sink_->finish(reply);
   }
 
+  [[nodiscard]] bool abandoned() const override { return !sink_->open(); }
+
  private:
   std::shared_ptr<ReplySink> sink_;
   control::Request request_;

@@ -35,6 +35,7 @@ class ControlConnection final : public ReplySink,
   // for the call
   void progress(const control::Progress& progress) override;
   void finish(const control::Reply& reply) override;
+  [[nodiscard]] bool open() const override { return socket_.is_open(); }
 
  private:
   void read();

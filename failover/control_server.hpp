@@ -24,6 +24,8 @@ class ControlCall {
   virtual void progress(const std::string& step, double fraction) = 0;
   /// Exactly once: an error, done, status or verification.
   virtual void finish(control::Reply reply) = 0;
+  /// Whoever asked has gone away: what is long and changes nothing yet may end.
+  [[nodiscard]] virtual bool abandoned() const { return false; }
 
   void fail(const Error& error);
   void done(std::string message);
@@ -40,6 +42,8 @@ class ReplySink {
   virtual void progress(const control::Progress& progress) = 0;
   /// The end.
   virtual void finish(const control::Reply& reply) = 0;
+  /// False: nobody listens any more.
+  [[nodiscard]] virtual bool open() const = 0;
 };
 
 [[nodiscard]] std::shared_ptr<ControlCall> make_call(std::shared_ptr<ReplySink> sink,

@@ -113,6 +113,7 @@ void Rewinds::order(const checkpointer::RewindPlan& plan) {
   one.asked_at = now();
   auto wanted = plan.order;
   wanted.author = {settings_.this_host().name(), UNDERSTUDY_VERSION};
+  wanted.stop = one.stop.get_token();
   one.guest->arm_rewind(std::move(wanted), [this](checkpointer::GuestEngine::Promotion promotion) {
     if (stopped_ || !current_) return;
     current_->promotion = std::move(promotion);
@@ -136,6 +137,7 @@ void Rewinds::answered(const peer::SwitchOverAnswer& answer) {
 void Rewinds::tick() {
   std::erase_if(told_,
                 [](const auto& one) { return now() - one.second.at > limits::rewind_question; });
+  if (current_ && current_->call->abandoned()) abandon();
   if (!current_ || current_->asked_at == TimePoint{}) return;
   auto& one = *current_;
   if (one.promotion) return finish();
@@ -147,6 +149,12 @@ void Rewinds::tick() {
                              one.name)});
   }
   one.call->progress("keeping the future as a branch, and going back", -1);
+}
+
+void Rewinds::abandon() {
+  current_->stop.request_stop();
+  if (current_->asked_at == TimePoint{} || current_->guest->disarm_rewind())
+    fail({ErrorKind::closed, "the command was ended before the guest went back"});
 }
 
 /// Where it runs is true once it is recorded.

@@ -3,13 +3,16 @@
 //   begin ─► plan (a thread) ─► say what is at stake
 //        ─► plan ─► ask the active host to hand over ─► promoted ─► recorded ─► answer
 //
-// One at a time. Runs on the io_context's thread.
+// Who ends the command ends the rewind, until its first change: the guest stays where and as it is,
+// or, handed over already, goes on here at its newest epoch. One at a time. Runs on the
+// io_context's thread.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -49,6 +52,7 @@ class Rewinds {
     std::optional<checkpointer::GuestEngine::Promotion> promotion{};
     TimePoint promoted_at{};
     std::optional<std::uint64_t> stood_still_us{};
+    std::stop_source stop{};
   };
   struct Told {
     checkpointer::RewindOrder order;  ///< pins what was told of
@@ -58,6 +62,7 @@ class Rewinds {
   void planned(const Result<checkpointer::RewindPlan>& plan);
   void tell_stakes(const checkpointer::RewindPlan& plan);
   void order(const checkpointer::RewindPlan& plan);
+  void abandon();
   void finish();
   void fail(const Error& why);
 

@@ -141,6 +141,8 @@ class Connection final : public HttpConnection,
     write();
   }
 
+  [[nodiscard]] bool open() const override { return on_closed_ != nullptr; }
+
  private:
   static constexpr bool encrypted = std::is_same_v<Stream, Encrypted>;
 

@@ -4,6 +4,7 @@ elsewhere, protected as usual. Files that are not whole, or of another guest, ch
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from lab_case import LabCase
 
 from labkit import story
 from labkit.hosts import GUEST
+from labkit.story import wait_for
 
 PSQL = "/usr/lib/postgresql/15/bin/psql"
 STATE_FILE = f"state/disks/{GUEST}.state"  # beside the image
@@ -102,14 +104,24 @@ class ExportTest(LabCase):
         self.assert_epochs_advance()
         self.assertIn("the replica is identical", self.hosts.order("a", "verify", GUEST))
 
-    def test_2_an_export_ends_with_its_daemon_without_a_trace(self):
+    def begin_export(self, target: Path) -> tuple[subprocess.Popen, set[str]]:
+        """The command under way, and what was in the directory before it had written anything."""
+        before = set(os.listdir(self.directory))
+        export = self.hosts.lab.popen("b", ["understudy", "export", GUEST, str(target)], stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE, text=True)
+        self.assertTrue(export.stderr.readline(), "it did not begin")
+        return export, before
+
+    def test_2_an_export_ends_with_its_command_or_its_daemon_without_a_trace(self):
         target = self.directory / "torn"
         lab = self.hosts.lab
-        export = lab.popen("b", ["understudy", "export", GUEST, str(target)], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE, text=True)
-        line = export.stderr.readline()
-        self.assertTrue(line, "it did not begin")
-        before = set(os.listdir(self.directory))
+        export, before = self.begin_export(target)
+        export.send_signal(signal.SIGINT)
+        export.communicate(timeout=20)
+        wait_for("the export to end", lambda: "the command was ended" in self.hosts.daemon_log("b"), 5)
+        self.assertEqual(set(os.listdir(self.directory)), before)
+
+        export, before = self.begin_export(target)
         lab.kill_service("b", "understudyd")
         export.communicate(timeout=20)
         if export.returncode != 0:  # else it was faster

@@ -3,6 +3,7 @@ can be started. About 110 s."""
 
 import json
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -33,8 +34,8 @@ class RewindTest(LabCase):
     def history(self, host: str = "b") -> dict:
         return json.loads(self.hosts.order(host, "history", GUEST, "--json"))["history"]
 
-    def seconds_kept(self) -> float:
-        history = self.history()
+    def seconds_kept(self, host: str = "b") -> float:
+        history = self.history(host)
         ends = [int(history.get(end, {}).get("committed_unix_us", 0)) for end in ("oldest", "newest")]
         return (ends[1] - ends[0]) / 1e6
 
@@ -94,7 +95,27 @@ class RewindTest(LabCase):
         self.hosts.run("b", ["umount", BRANCHES])
         self.hosts.wait_protected("b", "a")
 
-    def test_3_it_goes_back_and_is_protected_again(self):
+    def test_3_ended_by_its_operator_it_leaves_the_newest_epoch(self):
+        with story.LedgerProcess(self.hosts, self.directory, "ended") as ledger:
+            ledger.wait_acks(20, 20)
+            wait_for("a history of some seconds", lambda: self.seconds_kept("a") > 2, 30)
+            rewind = self.hosts.lab.popen("a", ["understudy", "rewind", GUEST, "--ago", "1s", "--yes"],
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.assertTrue(any("keeping the future" in line for line in rewind.stderr), "it did not begin")
+            rewind.send_signal(signal.SIGINT)
+            rewind.communicate(timeout=20)
+            ledger.wait_ack_after(time.time_ns() + 1_000_000_000, 30)
+            verdict = ledger.stop()
+        self.assert_ledger_good(ledger, verdict)
+        self.assertIn("the command was ended", self.hosts.daemon_log("a") + self.hosts.daemon_log("b"))
+        for host in "ab":
+            self.assertEqual(self.hosts.run(host, ["ls", "-A", BRANCHES]).stdout, "")
+        if self.guest("a")["active_host"] == "a":  # it was handed over, and went on as it was
+            self.hosts.wait_protected("a", "b")
+            self.hosts.order("a", "switchover", GUEST)
+        self.hosts.wait_protected("b", "a")
+
+    def test_4_it_goes_back_and_is_protected_again(self):
         with story.LedgerProcess(self.hosts, self.directory) as ledger:
             ledger.wait_acks(20, 20)
             ledger.process_.process_.send_signal(signal.SIGSTOP)
@@ -132,7 +153,7 @@ class RewindTest(LabCase):
         type(self).branch = told["branch"]["path"]
         type(self).abandoned_rows = newest
 
-    def test_4_its_host_dies_and_it_goes_on(self):
+    def test_5_its_host_dies_and_it_goes_on(self):
         with story.LedgerProcess(self.hosts, self.directory, "second") as ledger:
             ledger.wait_acks(20, 20)
             killed = self.hosts.kill("a")
@@ -142,7 +163,7 @@ class RewindTest(LabCase):
         self.assert_ledger_good(ledger, verdict)
         self.assert_amcheck()
 
-    def test_5_the_abandoned_future_can_be_started(self):
+    def test_6_the_abandoned_future_can_be_started(self):
         self.hosts.bring_back("a", "b")
         self.hosts.order("a", "import", GUEST, self.branch, "--yes", timeout=REWIND_SECONDS)
         rows = self.ledger_rows()

@@ -230,14 +230,22 @@ TEST_CASE("a client that goes away is no trouble") {
     if (std::exchange(first, false)) return handed.set_value(std::move(call));
     call->done("second");
   }};
+  std::shared_ptr<ControlCall> call;
+  const auto is_abandoned = [&] {
+    std::promise<bool> said;
+    boost::asio::post(server.io(), [&] { said.set_value(call->abandoned()); });
+    return said.get_future().get();
+  };
   {
     const auto fd = connect_control(server.path());
     send(fd->get(), *encode_control(status_request(), 100));
-    auto call = handed.get_future().get();
-    boost::asio::post(server.io(), [kept = std::move(call)] {
-      for (int i = 0; i < 100; ++i) kept->progress("on", 0.1);
-    });
+    call = handed.get_future().get();
+    CHECK_FALSE(is_abandoned());
   }
+  while (!is_abandoned()) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  boost::asio::post(server.io(), [kept = std::move(call)] {
+    for (int i = 0; i < 100; ++i) kept->progress("on", 0.1);
+  });
   CHECK(ControlClient::call(server.path(), status_request(), {})->done().message() == "second");
 }
 
