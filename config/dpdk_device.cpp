@@ -346,6 +346,21 @@ Result<> Device::find_fd(const DeviceOptions& options) {
   return {};
 }
 
+namespace {
+
+/// Never beside the driver: a frame that the kernel fails to send is free in its ring for a moment,
+/// and is then to be sent again. Were it filled meanwhile, driver and kernel would go on from
+/// different frames, and nothing be sent for as many as the ring has.
+Device::Sent push(int socket) {
+  if (socket < 0) return Device::Sent::whole;
+  const auto pushed = ::sendto(socket, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+  if (pushed == 0) return Device::Sent::whole;
+  return pushed < 0 && (errno == ENETDOWN || errno == ENXIO) ? Device::Sent::no
+                                                             : Device::Sent::stuck;
+}
+
+}  // namespace
+
 Packet Device::allocate() {
   auto* mbuf = rte_pktmbuf_alloc(parts_->send_pool);
   if (mbuf == nullptr) return {};
@@ -369,14 +384,12 @@ Device::Sent Device::send(Packet packet, std::size_t bytes) {
   }
   packet.mbuf_ = nullptr;  // the driver's now
   ++parts.sent;
-  return kick();
+  return push(parts.socket);
 }
 
 Device::Sent Device::kick() {
-  if (parts_->socket < 0) return Sent::whole;
-  const auto pushed = ::sendto(parts_->socket, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-  if (pushed == 0) return Sent::whole;
-  return pushed < 0 && (errno == ENETDOWN || errno == ENXIO) ? Sent::no : Sent::stuck;
+  const std::lock_guard lock{parts_->send_mutex};
+  return push(parts_->socket);
 }
 
 std::size_t Device::receive(std::span<Packet> space) {

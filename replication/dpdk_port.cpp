@@ -315,7 +315,7 @@ void DpdkPort::sleep(DatagramEvents& events, bool lent) {
 }
 
 int DpdkPort::longest_sleep() const {
-  if (stuck_) return static_cast<int>(milliseconds{limits::device_kick}.count());
+  if (stuck_ && carries_) return static_cast<int>(milliseconds{limits::device_kick}.count());
   // For the carrier of a device that does not tell of it, and for whoever the port is lent to.
   return static_cast<int>(milliseconds{limits::carrier_poll}.count());
 }
@@ -332,7 +332,9 @@ void DpdkPort::look_at_carrier(DatagramEvents& events) {
   events.on_carrier(carries);
 }
 
+/// Without a carrier it stays stuck.
 void DpdkPort::push_stuck() {
+  if (!carries_) return;
   if (stuck_.exchange(false) && device_->kick() == dpdk::Device::Sent::stuck) stuck_ = true;
 }
 
