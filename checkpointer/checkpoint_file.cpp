@@ -24,6 +24,8 @@ namespace {
 constexpr auto tell_period = milliseconds{100};
 constexpr mode_t only_ours = 0600;
 constexpr std::uint64_t pages_between_looks = limits::checkpoint_block_bytes / page_bytes;
+constexpr std::uint64_t chunks_between_looks =
+    limits::checkpoint_block_bytes / limits::disk_chunk_bytes;
 
 std::string directory_of(const std::string& path) {
   return std::filesystem::path{path}.parent_path().string();
@@ -159,15 +161,20 @@ class Writer {
 
   [[nodiscard]] Result<> write_disk(std::size_t disk, std::uint64_t bytes) {
     std::vector<std::byte> chunk;
+    const auto before = done_;
     for (std::uint64_t at = 0; at < bytes; at += chunk.size()) {
+      const auto data = std::min(source_.next_data(disk, at), bytes);
+      at = data - data % limits::disk_chunk_bytes;
+      done_ = before + at;
+      if (data == bytes) break;
       chunk.resize(
           static_cast<std::size_t>(std::min<std::uint64_t>(limits::disk_chunk_bytes, bytes - at)));
       if (const auto error = source_.read_disk(disk, at, chunk))
         return fail(ErrorKind::io, "disk {} of the replica: {}", disk, error.message());
       UNDERSTUDY_CHECK(encoder_.add_chunk(disk, at / limits::disk_chunk_bytes, chunk));
-      done_ += chunk.size();
-      if (done_ % limits::checkpoint_block_bytes < chunk.size()) UNDERSTUDY_CHECK(look());
+      if (++read_ % chunks_between_looks == 0) UNDERSTUDY_CHECK(look());
     }
+    done_ = before + bytes;
     return {};
   }
 
@@ -176,6 +183,7 @@ class Writer {
   Pace pace_;
   std::uint64_t all_{};
   std::uint64_t done_{};
+  std::uint64_t read_{};  ///< chunks of disks
 };
 
 /// For whom the contents do not matter.

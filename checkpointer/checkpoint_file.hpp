@@ -22,6 +22,8 @@ class CheckpointSource {
   [[nodiscard]] virtual bool may_hold(PageIndex /*page*/) const { return true; }
   [[nodiscard]] virtual std::error_code read_disk(std::size_t disk, std::uint64_t offset,
                                                   std::span<std::byte> out) = 0;
+  /// The first place at or after `offset` that may hold anything but zeros; at the end: none.
+  [[nodiscard]] virtual std::uint64_t next_data(std::size_t disk, std::uint64_t offset) = 0;
 };
 
 enum class IfThere : std::uint8_t { refuse, replace };

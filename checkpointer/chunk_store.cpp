@@ -48,6 +48,14 @@ std::pair<std::uint64_t, std::size_t> ChunkStore::place(std::uint64_t chunk) con
                       std::min<std::uint64_t>(limits::disk_chunk_bytes, device_bytes_ - offset))};
 }
 
+std::uint64_t ChunkStore::next(std::uint64_t offset) const {
+  const auto first = offset / limits::disk_chunk_bytes;
+  const auto from = there_.begin() + static_cast<std::ptrdiff_t>(first);
+  const auto found = std::find(from, there_.end(), true);
+  if (found == there_.end()) return device_bytes_;
+  return static_cast<std::uint64_t>(found - there_.begin()) * limits::disk_chunk_bytes;
+}
+
 std::error_code ChunkStore::add(std::uint64_t chunk, std::span<const std::byte> contents) {
   const auto room = free_bytes(file_.get());
   if (!room) return last_error();

@@ -25,6 +25,9 @@ class ChunkStore {
 
   [[nodiscard]] bool has(std::uint64_t chunk) const { return there_[chunk]; }
   [[nodiscard]] std::uint64_t chunks() const { return there_.size(); }
+  /// The device's place of the first chunk that is there, of those that end after `offset`; the
+  /// device's end: none.
+  [[nodiscard]] std::uint64_t next(std::uint64_t offset) const;
   /// A chunk's place on the device: the last one may be shorter.
   [[nodiscard]] std::pair<std::uint64_t, std::size_t> place(std::uint64_t chunk) const;
 

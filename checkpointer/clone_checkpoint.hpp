@@ -34,6 +34,9 @@ class CloneCheckpoint final : public CheckpointSource {
                                           std::span<std::byte> out) override {
     return state_.disks()[disk]->read(offset, out);
   }
+  [[nodiscard]] std::uint64_t next_data(std::size_t disk, std::uint64_t offset) override {
+    return state_.disks()[disk]->next_data(offset);
+  }
 
  private:
   const CloneState& state_;

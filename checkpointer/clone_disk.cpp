@@ -16,6 +16,11 @@ std::error_code CloneDisk::read(std::uint64_t offset, std::span<std::byte> out) 
       });
 }
 
+std::uint64_t CloneDisk::next_data(std::uint64_t offset) {
+  const std::lock_guard lock{mutex_};
+  return std::min(below_->next_data(disk_, offset), own_.next(offset));
+}
+
 std::error_code CloneDisk::write(std::uint64_t offset, std::vector<std::byte> data) {
   const std::lock_guard lock{mutex_};
   return for_each_chunk(

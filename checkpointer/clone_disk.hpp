@@ -18,6 +18,8 @@ class CloneDisk final : public BlockDevice {
 
   [[nodiscard]] std::uint64_t bytes() const override { return below_->bytes(disk_); }
   [[nodiscard]] std::error_code read(std::uint64_t offset, std::span<std::byte> out) override;
+  /// As DiskSnapshot's, with what the clone has written.
+  [[nodiscard]] std::uint64_t next_data(std::uint64_t offset);
   [[nodiscard]] std::error_code write(std::uint64_t offset, std::vector<std::byte> data) override;
   [[nodiscard]] std::error_code zero(std::uint64_t offset, std::uint32_t bytes, Hole hole) override;
   [[nodiscard]] std::error_code flush() override { return {}; }

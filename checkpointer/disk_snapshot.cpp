@@ -1,5 +1,6 @@
 #include "checkpointer/disk_snapshot.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "config/limits.hpp"
@@ -72,6 +73,13 @@ std::error_code DiskSnapshot::read(std::size_t disk, std::uint64_t offset,
         const auto& chunks = kept_[disk].chunks;
         return chunks.has(chunk) ? chunks.read(at, part) : base_->disk(disk).image().read(at, part);
       });
+}
+
+std::uint64_t DiskSnapshot::next_data(std::size_t disk, std::uint64_t offset) const {
+  const std::lock_guard lock{mutex_};
+  if (!settled_ || !broken_.empty()) return offset;  // who reads there is told
+  // What was a hole at the epoch and is none now is kept, and kept before it was changed.
+  return std::min(base_->disk(disk).image().next_data(offset), kept_[disk].chunks.next(offset));
 }
 
 std::string DiskSnapshot::broken() const {

@@ -42,6 +42,9 @@ class DiskSnapshot {
   [[nodiscard]] bool wait_until_settled(Duration patience);
   [[nodiscard]] std::error_code read(std::size_t disk, std::uint64_t offset,
                                      std::span<std::byte> out);
+  /// The first place at or after `offset` that may hold anything but zeros; at the end: none. Of
+  /// whole chunks.
+  [[nodiscard]] std::uint64_t next_data(std::size_t disk, std::uint64_t offset) const;
   /// Why it cannot be read to its end; empty: it can.
   [[nodiscard]] std::string broken() const;
 

@@ -109,6 +109,12 @@ std::error_code ImageFile::read(std::uint64_t offset, std::span<std::byte> out) 
   return {};
 }
 
+std::uint64_t ImageFile::next_data(std::uint64_t offset) const {
+  const auto found = ::lseek(file_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (found >= 0) return static_cast<std::uint64_t>(found);
+  return errno == ENXIO ? bytes_ : offset;
+}
+
 std::error_code ImageFile::write(std::uint64_t offset, std::span<const std::byte> data) {
   const CountAtEnd counted{written_};
   while (!data.empty()) {

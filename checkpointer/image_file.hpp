@@ -27,6 +27,9 @@ class ImageFile {
   [[nodiscard]] Result<ImageIdentity> identity() const;
 
   [[nodiscard]] std::error_code read(std::uint64_t offset, std::span<std::byte> out) const;
+  /// The first place at or after `offset` that may hold anything but zeros, or bytes(): what is
+  /// before it is a hole of the file (lseek(2), SEEK_DATA). Devices have none.
+  [[nodiscard]] std::uint64_t next_data(std::uint64_t offset) const;
   [[nodiscard]] std::error_code write(std::uint64_t offset, std::span<const std::byte> data);
   [[nodiscard]] std::error_code zero(std::uint64_t offset, std::uint64_t bytes, Hole hole);
   /// Nothing to do when nothing was written since; the first one covers what was written before it

@@ -93,6 +93,9 @@ class StandingReplica final : public CheckpointSource {
                                           std::span<std::byte> out) override {
     return disks_.disk(disk).image().read(offset, out);
   }
+  [[nodiscard]] std::uint64_t next_data(std::size_t disk, std::uint64_t offset) override {
+    return disks_.disk(disk).image().next_data(offset);
+  }
 
  private:
   const Replica& replica_;

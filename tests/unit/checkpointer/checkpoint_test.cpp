@@ -41,9 +41,17 @@ class StillGuest final : public CheckpointSource {
   [[nodiscard]] std::error_code read_disk(std::size_t disk, std::uint64_t offset,
                                           std::span<std::byte> out) override {
     CHECK(disk == 0);
+    ++reads_;
     std::copy_n(disk_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
     return {};
   }
+  [[nodiscard]] std::uint64_t next_data(std::size_t /*disk*/, std::uint64_t offset) override {
+    const auto from = disk_.begin() + static_cast<std::ptrdiff_t>(offset);
+    const auto found =
+        std::find_if(from, disk_.end(), [](auto byte) { return byte != std::byte{}; });
+    return static_cast<std::uint64_t>(found - disk_.begin());
+  }
+  [[nodiscard]] int reads() const { return reads_; }
   [[nodiscard]] const Contents& disk() const { return disk_; }
 
  private:
@@ -62,6 +70,7 @@ class StillGuest final : public CheckpointSource {
   Contents memory_;
   Contents disk_;
   Checkpoint about_;
+  int reads_{};
 };
 
 /// What a file's reader makes of it.
@@ -112,6 +121,7 @@ struct Exported {
     REQUIRE(counts);
     CHECK(counts->pages == 9);  // of 14, a third of them zeros
     CHECK(counts->chunks == 3);
+    CHECK(guest.reads() == 3);  // holes are not read
     CHECK(counts->bytes == std::filesystem::file_size(path));
   }
   [[nodiscard]] std::size_t files() const {

@@ -119,6 +119,26 @@ TEST_CASE("a clone's writes are its own") {
   CHECK(image == below);
 }
 
+TEST_CASE("holes are those of the snapshot's epoch, whatever the replica writes there later") {
+  Disks world;
+  const auto data = random_bytes(1, 1000);
+  world.commit(70'000, data);
+  world.replica->freeze(world.snapshot);
+  REQUIRE(world.snapshot->wait_until_settled(std::chrono::seconds{10}));
+  CloneDisk disk{world.snapshot, 1, *ChunkStore::create(world.directory.path(), small_disk_bytes)};
+  const auto first = disk.next_data(0);
+  CHECK(first >= 65'536);
+  CHECK(first <= 70'000);
+  CHECK(disk.next_data(131'072) == small_disk_bytes);
+  world.commit(200'000, data);
+  world.applied();
+  CHECK(disk.next_data(131'072) == 196'608);  // kept as it was
+  CHECK(world.frozen(196'608, 65'536) == Bytes(65'536));
+  REQUIRE_FALSE(disk.write(140'000, data));
+  CHECK(disk.next_data(131'072) == 131'072);
+  CHECK(disk.next_data(262'144) == small_disk_bytes);
+}
+
 TEST_CASE("a snapshot whose replica takes the images back says so") {
   Disks world;
   world.replica->freeze(world.snapshot);
