@@ -251,6 +251,7 @@ Result<CheckpointCounts> write_checkpoint(CheckpointSource& source, const std::s
   UNDERSTUDY_CHECK(check_checkpoint_path(path, if_there));
   UNDERSTUDY_TRY(auto file, Unnamed::create(path));
   UNDERSTUDY_TRY(const auto counts, Writer(source, file, progress).write());
+  if (progress.go_on) UNDERSTUDY_CHECK(progress.go_on());
   UNDERSTUDY_CHECK(file.name(if_there));
   return counts;
 }

@@ -305,6 +305,7 @@ inline constexpr auto http_token_period = 60s;
 inline constexpr std::size_t http_token_addresses = 64;  ///< remembered; the oldest goes
 inline constexpr std::size_t events_kept = 512;          ///< for the page; the oldest goes ...
 inline constexpr auto events_age = 3600s;                ///< ... also when it is so old
+inline constexpr auto events_ahead = 60s;                ///< ... or so far in the future
 inline constexpr std::size_t drills_told = 300;          ///< of all hosts, for the page
 inline constexpr std::size_t told_text_bytes = 500;      ///< of what is said of one of these
 inline constexpr std::size_t told_item_bytes = 2048;     ///< one of them

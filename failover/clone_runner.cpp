@@ -6,8 +6,8 @@
 
 #include "config/limits.hpp"
 #include "config/priority.hpp"
+#include "failover/clone_network.hpp"
 #include "failover/drill_probes.hpp"
-#include "netbuffer/isolated_network.hpp"
 
 namespace understudy::failover {
 
@@ -41,7 +41,8 @@ void CloneRunner::run() {
 }
 
 Result<> CloneRunner::perform() {
-  UNDERSTUDY_CHECK(make_network());
+  UNDERSTUDY_TRY(*order_.info.mutable_address(),
+                 enter_clone_network(order_.source.guest, order_.plan));
   UNDERSTUDY_CHECK(make_clone());
   order_.info.set_network(fmt::format("/proc/{}/task/{}/ns/net", ::getpid(), ::gettid()));
   if (!order_.gdb.empty()) {
@@ -52,22 +53,6 @@ Result<> CloneRunner::perform() {
   order_.info.set_own_memory_bytes(clone_->own_memory());
   events_.runs(order_.info);
   return {};
-}
-
-/// The bridges of the guest's host, by name; with an address where the guest's own is known.
-Result<> CloneRunner::make_network() {
-  UNDERSTUDY_CHECK(netbuffer::enter_isolated_network());
-  const auto bridges = checkpointer::Clone::bridges(order_.source.guest);
-  for (const auto& bridge : bridges) UNDERSTUDY_CHECK(netbuffer::add_bridge(bridge));
-  if (order_.plan.address().empty() || bridges.empty()) return {};
-  UNDERSTUDY_TRY(const auto guest, netbuffer::parse_network_address(order_.plan.address()));
-  order_.info.set_address(guest.text());
-  auto from = netbuffer::neighbour_of(guest);
-  if (!order_.plan.from().empty()) {
-    const auto text = fmt::format("{}/{}", order_.plan.from(), guest.prefix);
-    UNDERSTUDY_TRY(from, netbuffer::parse_network_address(text));
-  }
-  return netbuffer::add_address(bridges.front(), from);
 }
 
 Result<> CloneRunner::make_clone() {

@@ -46,7 +46,6 @@ class CloneRunner {
  private:
   void run();
   [[nodiscard]] Result<> perform();
-  [[nodiscard]] Result<> make_network();
   [[nodiscard]] Result<> make_clone();
   void probe();
   [[nodiscard]] bool goes_on();

@@ -4,8 +4,8 @@
 
 #include "config/limits.hpp"
 #include "config/priority.hpp"
+#include "failover/clone_network.hpp"
 #include "failover/drill_probes.hpp"
-#include "netbuffer/isolated_network.hpp"
 
 namespace understudy::failover {
 
@@ -77,7 +77,12 @@ void DrillRunner::run() {
 Result<> DrillRunner::perform() {
   {
     const Step step{*this, "make an isolated network"};
-    UNDERSTUDY_CHECK(make_network());
+    UNDERSTUDY_TRY(address_, enter_clone_network(order_.source.guest, order_.plan));
+    if (address_.empty()) {
+      return fail(ErrorKind::invalid,
+                  "it is not known where the guest answers; say in this host's configuration of "
+                  "the guest, or in the file of --probe: address: \"10.0.0.5/24\"");
+    }
   }
   {
     const Step step{*this, "start a second machine"};
@@ -101,26 +106,6 @@ Result<> DrillRunner::perform() {
     UNDERSTUDY_CHECK(clone_->run());
   }
   return probe();
-}
-
-/// The bridges of the guest's host, by name, and nothing else on them.
-Result<> DrillRunner::make_network() {
-  UNDERSTUDY_CHECK(netbuffer::enter_isolated_network());
-  const auto bridges = checkpointer::Clone::bridges(order_.source.guest);
-  for (const auto& bridge : bridges) UNDERSTUDY_CHECK(netbuffer::add_bridge(bridge));
-  if (order_.plan.address().empty() || bridges.empty()) {
-    return fail(ErrorKind::invalid,
-                "it is not known where the guest answers; say in this host's configuration of the "
-                "guest, or in the file of --probe: address: \"10.0.0.5/24\"");
-  }
-  UNDERSTUDY_TRY(const auto guest, netbuffer::parse_network_address(order_.plan.address()));
-  address_ = guest.text();
-  auto from = netbuffer::neighbour_of(guest);
-  if (!order_.plan.from().empty()) {
-    const auto text = fmt::format("{}/{}", order_.plan.from(), guest.prefix);
-    UNDERSTUDY_TRY(from, netbuffer::parse_network_address(text));
-  }
-  return netbuffer::add_address(bridges.front(), from);
 }
 
 Result<> DrillRunner::probe() {

@@ -42,7 +42,6 @@ class DrillRunner {
   class Step;
   void run();
   [[nodiscard]] Result<> perform();
-  [[nodiscard]] Result<> make_network();
   [[nodiscard]] Result<> probe();
   [[nodiscard]] bool goes_on();
   [[nodiscard]] std::uint64_t since_command() const;

@@ -116,6 +116,7 @@ void Node::stop() {
   // Closed for good: the backups may take over while the rest of this host is still being cleaned
   // up.
   for (auto* one : guests()) one->begin_stop();
+  tell_others();
   if (book_.view()) send(book_.farewell());
   fencer_.stop();
   timer_.cancel();
@@ -202,7 +203,7 @@ void Node::on_message(NodeId sender, std::span<const std::byte> bytes) {
     return;
   }
   if (message.has_timeline()) {
-    if (sender != settings_.this_node()) reporter_.hear(message.timeline());
+    if (sender != settings_.this_node()) reporter_.hear(sender, message.timeline());
     return;
   }
   if (message.has_switch_over()) return on_asked(sender, message.switch_over());

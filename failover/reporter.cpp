@@ -5,7 +5,7 @@
 namespace understudy::failover {
 
 Reporter::Reporter(const Settings& settings)
-    : watch_{settings.this_host().name()}, hooks_{settings}, timeline_{settings} {}
+    : here_{settings.this_host().name()}, watch_{here_}, hooks_{settings}, timeline_{settings} {}
 
 void Reporter::look(const control::Quorum& quorum, const std::vector<GuestHost*>& guests) {
   auto events = watch_.look(quorum);
@@ -16,7 +16,10 @@ void Reporter::look(const control::Quorum& quorum, const std::vector<GuestHost*>
 }
 
 void Reporter::know(const control::DrillList& drills) {
-  for (const auto& drill : drills.drill()) timeline_.add(drill);
+  for (const auto& drill : drills.drill()) {
+    // A host that was renamed has evidence of its old name.
+    if (drill.host() == here_) timeline_.add(drill);
+  }
 }
 
 void Reporter::finished(const control::DrillReport& drill) {

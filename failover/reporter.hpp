@@ -2,7 +2,7 @@
 // what they say. Runs on the io_context's thread.
 #pragma once
 
-#include <functional>
+#include <string>
 #include <vector>
 
 #include "failover/guest_host.hpp"
@@ -26,7 +26,7 @@ class Reporter {
   void on_view(const View& view);
   /// What to tell the others now, once in a limits::summary_period; nullopt: nothing.
   [[nodiscard]] std::optional<peer::Timeline> to_tell();
-  void hear(const peer::Timeline& told) { timeline_.hear(told, unix_now()); }
+  void hear(NodeId sender, const peer::Timeline& told) { timeline_.hear(sender, told, unix_now()); }
 
   [[nodiscard]] control::EventList events() { return timeline_.events(unix_now()); }
   /// Adds those of other hosts.
@@ -38,6 +38,7 @@ class Reporter {
  private:
   void tell(control::Event event);
 
+  const std::string here_;
   StateWatch watch_;
   Hooks hooks_;
   Timeline timeline_;

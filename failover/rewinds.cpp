@@ -17,6 +17,10 @@ std::string text_of(const checkpointer::HistoryPoint& point) {
   return console::point_text(to_message(point));
 }
 
+Error ended_by_operator() {
+  return {ErrorKind::closed, "the command was ended before the guest went back"};
+}
+
 std::string age_text(Duration age) {
   return console::span_text(
       static_cast<std::uint64_t>(std::max<std::int64_t>(in_microseconds(age).count(), 0)));
@@ -59,6 +63,7 @@ void Rewinds::begin(const std::shared_ptr<ControlCall>& call, GuestHost& guest) 
   current_ = One{.call = call, .guest = &guest, .name = request.guest()};
   guest.clone_source([this](Result<checkpointer::CloneSource> source) {
     if (stopped_ || !current_) return;
+    if (current_->call->abandoned()) return fail(ended_by_operator());
     if (!source) return fail(source.error());
     plan(std::move(*source));
   });
@@ -78,6 +83,7 @@ void Rewinds::plan(checkpointer::CloneSource source) {
 }
 
 void Rewinds::planned(const Result<checkpointer::RewindPlan>& plan) {
+  if (current_->call->abandoned()) return fail(ended_by_operator());
   if (!plan) return fail(plan.error());
   const auto& request = current_->call->request().rewind();
   if (!request.sure()) return tell_stakes(*plan);
@@ -125,6 +131,7 @@ void Rewinds::order(const checkpointer::RewindPlan& plan) {
 void Rewinds::answered(const peer::SwitchOverAnswer& answer) {
   if (!current_ || current_->name != answer.guest() || current_->term != Term{answer.term()})
     return;
+  if (current_->let_go) return fail(ended_by_operator());
   if (answer.error().empty()) {
     current_->stood_still_us = answer.stood_still_us();
   } else if (current_->guest->disarm_rewind()) {
@@ -142,7 +149,7 @@ void Rewinds::tick() {
   auto& one = *current_;
   if (one.promotion) return finish();
   const bool late = now() - one.asked_at > limits::rewind_hand_over;
-  if (late && one.guest->disarm_rewind()) {
+  if (late && (one.let_go || one.guest->disarm_rewind())) {
     return fail({ErrorKind::timed_out,
                  fmt::format("guest {} was not rewound: it was not handed over in time; "
                              "`understudy status` says where it runs",
@@ -151,10 +158,12 @@ void Rewinds::tick() {
   one.call->progress("keeping the future as a branch, and going back", -1);
 }
 
+/// One that is still planned ends when the plan is there; one that is handed over already, before
+/// its first change. What the active host was asked for cannot be taken back.
 void Rewinds::abandon() {
+  if (current_->asked_at == TimePoint{} || current_->stop.stop_requested()) return;
   current_->stop.request_stop();
-  if (current_->asked_at == TimePoint{} || current_->guest->disarm_rewind())
-    fail({ErrorKind::closed, "the command was ended before the guest went back"});
+  current_->let_go = current_->guest->disarm_rewind();
 }
 
 /// Where it runs is true once it is recorded.

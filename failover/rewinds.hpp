@@ -53,6 +53,7 @@ class Rewinds {
     TimePoint promoted_at{};
     std::optional<std::uint64_t> stood_still_us{};
     std::stop_source stop{};
+    bool let_go{};  ///< disarmed by its operator: only what becomes of the handing over is awaited
   };
   struct Told {
     checkpointer::RewindOrder order;  ///< pins what was told of

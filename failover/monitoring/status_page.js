@@ -180,7 +180,7 @@ function same_events() {
 function draw_events() {
   const rows = same_events().map((event) => [moment(event.at_unix_us), event.hosts.join(", "), text("span", event.detail || event.event, EVENT[event.event] ?? "")]);
   fill("events", rows.length ? table("text", ["when", "host", "what"], rows) : text("p", "nothing has changed", "soft"));
-  const unheard = (status?.quorum.member ?? []).filter((member) => !member.present).map((member) => member.name);
+  const unheard = (status?.quorum.member ?? []).filter((member) => !member.present && member.name !== status.host).map((member) => member.name);
   fill("unheard", unheard.length ? `Not seen now: ${unheard.join(", ")}. What happens there is told when they are back.` : "");
 }
 

@@ -43,8 +43,7 @@ bool valid_id(std::string_view id) {
 
 /// As this host's clock had it: the sender says how long ago it was, by its own.
 std::uint64_t here(std::uint64_t there, std::uint64_t told, UnixTime at) {
-  const auto age = told > there ? told - there : 0;
-  return unix_us(at) - std::min(age, unix_us(at));
+  return unix_us(at) - std::min(told - there, unix_us(at));
 }
 
 }  // namespace
@@ -54,11 +53,11 @@ Timeline::Timeline(const Settings& settings)
 
 void Timeline::add(control::Event event) {
   event.set_detail(beginning_of(event.detail()));
-  events_.add(std::move(event), ToldLog<control::Event>::From::here);
+  events_.add(std::move(event), ToldBy::here);
 }
 
 void Timeline::add(const control::DrillReport& drill) {
-  drills_.add(outcome_of(drill), ToldLog<control::DrillReport>::From::here);
+  drills_.add(outcome_of(drill), ToldBy::here);
 }
 
 void Timeline::tell_again() {
@@ -74,12 +73,12 @@ std::optional<peer::Timeline> Timeline::next(UnixTime at) {
     bytes += item.ByteSizeLong() + framing_bytes;
     return bytes <= limits::timeline_message_bytes;
   };
-  events_.tell([&](const control::Event& event) {
+  events_.tell(unix_us(at), [&](const control::Event& event) {
     if (!has_room(event)) return false;
     *message.add_event() = event;
     return true;
   });
-  drills_.tell([&](const control::DrillReport& drill) {
+  drills_.tell(unix_us(at), [&](const control::DrillReport& drill) {
     if (!has_room(drill)) return false;
     *message.add_drill() = drill;
     return true;
@@ -89,33 +88,37 @@ std::optional<peer::Timeline> Timeline::next(UnixTime at) {
   return message;
 }
 
-void Timeline::hear(const peer::Timeline& told, UnixTime at) {
+void Timeline::hear(NodeId sender, const peer::Timeline& told, UnixTime at) {
+  const auto* from = settings_.find_host(sender);
+  const auto by = [&](const auto& item) {
+    return from != nullptr && item.host() == from->name() ? ToldBy::its_host : ToldBy::another;
+  };
   for (auto event : told.event()) {
-    if (!plausible(event)) continue;
+    if (!plausible(event) || event.at_unix_us() > told.told_unix_us()) continue;
     event.set_at_unix_us(here(event.at_unix_us(), told.told_unix_us(), at));
-    events_.add(std::move(event), ToldLog<control::Event>::From::another);
+    events_.add(event, by(event));
   }
   for (auto drill : told.drill()) {
+    if (!plausible(drill) || drill.started_unix_us() > told.told_unix_us()) continue;
     // Of its own a host has the evidence.
-    if (!plausible(drill) || drill.host() == settings_.this_host().name()) continue;
+    if (drill.host() == settings_.this_host().name()) continue;
     drill.set_started_unix_us(here(drill.started_unix_us(), told.told_unix_us(), at));
-    drills_.add(std::move(drill), ToldLog<control::DrillReport>::From::another);
+    drills_.add(drill, by(drill));
   }
   forget(at);
 }
 
-bool Timeline::plausible(const control::Event& event) const {
-  return event.ByteSizeLong() <= limits::told_item_bytes && valid_id(event.id()) &&
-         settings_.find_host(event.host()) != nullptr;
+bool Timeline::plausible(const auto& item) const {
+  return item.ByteSizeLong() <= limits::told_item_bytes && valid_id(item.id()) &&
+         settings_.find_host(item.host()) != nullptr;
 }
 
-bool Timeline::plausible(const control::DrillReport& drill) const {
-  return drill.ByteSizeLong() <= limits::told_item_bytes && valid_id(drill.id()) &&
-         settings_.find_host(drill.host()) != nullptr;
-}
-
+/// Also what a clock that was set back has left in the future.
 void Timeline::forget(UnixTime at) {
-  events_.forget_before(unix_us(at - microseconds{limits::events_age}));
+  const auto age = static_cast<std::uint64_t>(microseconds{limits::events_age}.count());
+  const auto ahead = static_cast<std::uint64_t>(microseconds{limits::events_ahead}.count());
+  const auto now_us = unix_us(at);
+  events_.keep_between(now_us - std::min(age, now_us), now_us + ahead);
 }
 
 control::EventList Timeline::events(UnixTime at) {

@@ -8,6 +8,7 @@
 
 #include "config/clock.hpp"
 #include "config/settings.hpp"
+#include "config/types.hpp"
 #include "failover/control.pb.h"
 #include "failover/monitoring/told_log.hpp"
 #include "failover/peer.pb.h"
@@ -15,7 +16,8 @@
 namespace understudy::failover {
 
 /// At most limits::events_kept events, none older than limits::events_age, and limits::drills_told
-/// drills. Times are those of this host's clock: what another one tells comes with its age.
+/// drills. Times are those of this host's clock: what another one tells comes with its age. A
+/// clock that was set back leaves nothing in the future.
 class Timeline {
  public:
   explicit Timeline(const Settings& settings);
@@ -28,8 +30,9 @@ class Timeline {
   void tell_again();
   /// What the others should be told now, at most limits::timeline_message_bytes; nullopt: nothing.
   [[nodiscard]] std::optional<peer::Timeline> next(UnixTime at);
-  /// What is no event or drill of a host of the configuration is left out.
-  void hear(const peer::Timeline& told, UnixTime at);
+  /// What is no event or drill of a host of the configuration, or was later than it was told, is
+  /// left out.
+  void hear(NodeId sender, const peer::Timeline& told, UnixTime at);
 
   /// Of all hosts, the newest first.
   [[nodiscard]] control::EventList events(UnixTime at);
@@ -38,8 +41,7 @@ class Timeline {
 
  private:
   void forget(UnixTime at);
-  [[nodiscard]] bool plausible(const control::Event& event) const;
-  [[nodiscard]] bool plausible(const control::DrillReport& drill) const;
+  [[nodiscard]] bool plausible(const auto& item) const;
 
   const Settings& settings_;
   ToldLog<control::Event> events_;

@@ -25,25 +25,31 @@ namespace understudy::failover {
   return drill.started_unix_us();
 }
 
+enum class ToldBy : std::uint8_t {
+  here,      ///< not yet told
+  its_host,  ///< the host on which it was: its word is the best
+  another,
+};
+
 template <typename Item>
 class ToldLog {
  public:
-  enum class From : std::uint8_t { here, another };
-
   explicit ToldLog(std::size_t room) : room_{room} {}
 
-  /// What is known already stays as it is. What another host says need not be told once more.
-  void add(Item item, From from) {
+  /// What is known already stays as it is, unless its host says otherwise. What somebody else says
+  /// need not be told once more.
+  void add(Item item, ToldBy by) {
     const auto known = std::ranges::find(entries_, key_of(item),
                                          [](const Entry& one) { return key_of(one.item); });
     if (known != entries_.end()) {
-      known->due &= from == From::here;
-      return;
+      known->due &= by == ToldBy::here;
+      if (by != ToldBy::its_host) return;
+      entries_.erase(known);
     }
     const auto place =
         std::ranges::lower_bound(entries_, moment_of(item), std::ranges::greater{},
                                  [](const Entry& one) { return moment_of(one.item); });
-    entries_.insert(place, {std::move(item), from == From::here});
+    entries_.insert(place, {std::move(item), by == ToldBy::here});
     if (entries_.size() > room_) entries_.pop_back();
   }
 
@@ -52,17 +58,20 @@ class ToldLog {
     for (auto& one : entries_) one.due = true;
   }
 
-  /// `tell` for what is due, the newest first, until it says that there is no room for one.
-  void tell(const auto& tell) {
+  /// `tell` for what is due and was until then, the newest first, until it says that there is no
+  /// room for one.
+  void tell(std::uint64_t until_us, const auto& tell) {
     for (auto& one : entries_) {
-      if (!one.due) continue;
+      if (!one.due || moment_of(one.item) > until_us) continue;
       if (!tell(one.item)) return;
       one.due = false;
     }
   }
 
-  void forget_before(std::uint64_t unix_us) {
-    std::erase_if(entries_, [&](const Entry& one) { return moment_of(one.item) < unix_us; });
+  void keep_between(std::uint64_t from_us, std::uint64_t until_us) {
+    std::erase_if(entries_, [&](const Entry& one) {
+      return moment_of(one.item) < from_us || moment_of(one.item) > until_us;
+    });
   }
 
   void each(const auto& look) const {

@@ -54,7 +54,7 @@ struct Host {
   void tell(Host& other, UnixTime at, Duration ahead = {}) {
     while (const auto told = timeline.next(at)) {
       CHECK(told->ByteSizeLong() <= limits::timeline_message_bytes + 64);
-      other.timeline.hear(*told, at + std::chrono::duration_cast<microseconds>(ahead));
+      other.timeline.hear(id, *told, at + std::chrono::duration_cast<microseconds>(ahead));
     }
   }
   [[nodiscard]] std::string ids(UnixTime at) {
@@ -70,6 +70,7 @@ struct Host {
   }
 
   Settings configuration;
+  NodeId id{configuration.this_host().node_id()};
   Timeline timeline;
 };
 
@@ -134,14 +135,14 @@ TEST_CASE("what somebody else has just told need not be told again") {
   a.timeline.add(event("a", 1, noon));
   const auto told = a.timeline.next(noon);
   REQUIRE(told);
-  b.timeline.hear(*told, noon);
+  b.timeline.hear(a.id, *told, noon);
   b.timeline.tell_again();
   a.timeline.tell_again();
   const auto again = a.timeline.next(noon);
   REQUIRE(again);
-  b.timeline.hear(*again, noon);
+  b.timeline.hear(a.id, *again, noon);
   CHECK_FALSE(b.timeline.next(noon));
-  w.timeline.hear(*again, noon);
+  w.timeline.hear(a.id, *again, noon);
   CHECK(w.ids(noon) == "a-1 ");
 }
 
@@ -156,14 +157,47 @@ TEST_CASE("clocks that are apart do not mix up what happened first") {
   a.tell(b, noon + 3s, ahead);
   CHECK(a.ids(noon + 3s) == "a-2 b-1 a-1 ");
   CHECK(b.ids(noon + ahead + 3s) == "a-2 b-1 a-1 ");
+}
+
+TEST_CASE("a clock that was set back leaves nothing in the future, and nothing old comes as new") {
+  Host a{"a"};
+  Host b{"b"};
+  const auto ahead = noon + 2h;
+  a.timeline.add(event("a", 1, ahead));
+  a.timeline.add(drill("a", "pg-1", ahead));
+  CHECK_FALSE(a.timeline.next(noon));
+  CHECK(a.ids(noon).empty());
+  a.timeline.add(event("a", 2, noon));
+  a.tell(b, noon);
+  CHECK(b.ids(noon) == "a-2 ");
   peer::Timeline strange;
-  strange.set_told_unix_us(~std::uint64_t{});
-  *strange.add_event() = event("b", 7, noon);
-  a.timeline.hear(strange, noon);  // older than anything
-  strange.set_told_unix_us(0);
-  *strange.mutable_event(0) = event("b", 8, noon + ahead);
-  a.timeline.hear(strange, noon + 3s);  // told before it happened: now, then
-  CHECK(a.ids(noon + 3s) == "b-8 a-2 b-1 a-1 ");
+  strange.set_told_unix_us(unix_us(noon));
+  *strange.add_event() = event("a", 3, ahead);
+  *strange.add_drill() = drill("a", "pg-2", ahead);
+  b.timeline.hear(a.id, strange, noon);
+  CHECK(b.ids(noon) == "a-2 ");
+  CHECK(b.elsewhere().elsewhere().empty());
+  CHECK(b.timeline.events(UnixTime{1s}).event().empty());  // in 1970
+  b.timeline.add(event("b", 1, UnixTime{1s}));
+  CHECK(b.ids(UnixTime{2s}) == "b-1 ");
+}
+
+TEST_CASE("of what a host did its own word is the best") {
+  Host a{"a"};
+  Host b{"b"};
+  Host w{"w"};
+  a.timeline.add(drill("a", "pg-1", noon - 2h));
+  a.tell(b, noon, -24h);  // b's clock is a day late, and is then set right
+  b.timeline.tell_again();
+  b.tell(w, noon + 1s);
+  CHECK(w.elsewhere().elsewhere(0).started_unix_us() == unix_us(noon - 26h));
+  a.timeline.tell_again();
+  a.tell(w, noon + 2s);
+  REQUIRE(w.elsewhere().elsewhere_size() == 1);
+  CHECK(w.elsewhere().elsewhere(0).started_unix_us() == unix_us(noon - 2h));
+  b.timeline.tell_again();
+  b.tell(w, noon + 3s);
+  CHECK(w.elsewhere().elsewhere(0).started_unix_us() == unix_us(noon - 2h));
 }
 
 TEST_CASE("rubbish from another host is left out") {
@@ -181,7 +215,8 @@ TEST_CASE("rubbish from another host is left out") {
   *told.add_drill() = drill("b", "pg-1", noon);
   for (int i = 0; i < 1000; ++i)
     *told.add_drill() = drill("b", fmt::format("pg-old-{}", i), noon - 1h);
-  a.timeline.hear(told, noon);
+  a.timeline.hear(NodeId{2}, told, noon);
+  a.timeline.hear(NodeId{77}, told, noon);
   CHECK(a.timeline.events(noon).event().empty());
   const auto list = a.elsewhere();
   CHECK(static_cast<std::size_t>(list.elsewhere_size()) == limits::drills_told);
@@ -203,7 +238,7 @@ TEST_CASE("much is told in pieces, and a long text by its beginning") {
   REQUIRE(first);
   CHECK(first->event(0).id() == "a-399");
   CHECK(first->drill().empty());
-  b.timeline.hear(*first, noon + 1s);
+  b.timeline.hear(a.id, *first, noon + 1s);
   a.tell(b, noon + 1s);
   CHECK(b.timeline.events(noon + 1s).event_size() == 400);
   const auto list = b.elsewhere();
