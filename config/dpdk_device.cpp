@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <filesystem>
 #include <mutex>
 #include <set>
@@ -65,7 +66,10 @@ std::set<int> open_descriptors() {
   std::set<int> found;
   std::error_code gone;
   for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd", gone}) {
-    found.insert(std::atoi(entry.path().filename().c_str()));
+    const auto name = entry.path().filename().string();
+    int number{};
+    const auto read = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (read.ec == std::errc{}) found.insert(number);
   }
   return found;
 }
