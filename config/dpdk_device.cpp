@@ -116,6 +116,17 @@ bool has_driver(const std::string& name) {
   return known;
 }
 
+/// Never beside the driver: a frame that the kernel fails to send is free in its ring for a moment,
+/// and is then to be sent again. Were it filled meanwhile, driver and kernel would go on from
+/// different frames, and nothing be sent for as many as the ring has.
+Device::Sent push(int socket) {
+  if (socket < 0) return Device::Sent::whole;
+  const auto pushed = ::sendto(socket, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+  if (pushed == 0) return Device::Sent::whole;
+  return pushed < 0 && (errno == ENETDOWN || errno == ENXIO) ? Device::Sent::no
+                                                             : Device::Sent::stuck;
+}
+
 }  // namespace
 
 std::span<std::byte> Packet::bytes() const {
@@ -349,21 +360,6 @@ Result<> Device::find_fd(const DeviceOptions& options) {
   }
   return {};
 }
-
-namespace {
-
-/// Never beside the driver: a frame that the kernel fails to send is free in its ring for a moment,
-/// and is then to be sent again. Were it filled meanwhile, driver and kernel would go on from
-/// different frames, and nothing be sent for as many as the ring has.
-Device::Sent push(int socket) {
-  if (socket < 0) return Device::Sent::whole;
-  const auto pushed = ::sendto(socket, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-  if (pushed == 0) return Device::Sent::whole;
-  return pushed < 0 && (errno == ENETDOWN || errno == ENXIO) ? Device::Sent::no
-                                                             : Device::Sent::stuck;
-}
-
-}  // namespace
 
 Packet Device::allocate() {
   auto* mbuf = rte_pktmbuf_alloc(parts_->send_pool);

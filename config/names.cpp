@@ -56,12 +56,13 @@ Result<Url> parse_url(std::string_view text) {
   return url;
 }
 
+bool name_character(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+}
+
 bool valid_name(std::string_view name) {
-  const auto allowed = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-  };
   return !name.empty() && name.size() <= limits::name_length && name.front() != '-' &&
-         name.front() != '.' && std::all_of(name.begin(), name.end(), allowed);
+         name.front() != '.' && std::ranges::all_of(name, name_character);
 }
 
 std::string derived_mac(std::string_view guest, std::size_t nic) {

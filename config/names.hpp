@@ -26,7 +26,10 @@ struct Url {
 };
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
 
-/// Letters, digits, '-', '_' and '.', not starting with '-' or '.', at most limits::name_length.
+/// A letter of ASCII, a digit, '-', '_' or '.'.
+[[nodiscard]] bool name_character(char c);
+
+/// Of name_character only, not starting with '-' or '.', at most limits::name_length.
 [[nodiscard]] bool valid_name(std::string_view name);
 
 /// "52:54:00:.." computed from the guest's name: equal on every host, unlikely to collide.

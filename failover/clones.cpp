@@ -8,6 +8,7 @@
 
 #include "config/limits.hpp"
 #include "config/log.hpp"
+#include "config/names.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -44,10 +45,8 @@ Result<> check_gdb(const std::string& where) {
   const auto* end = where.data() + where.size();
   const auto parsed = std::from_chars(where.data(), end, port);
   if (parsed.ec == std::errc{} && parsed.ptr == end && port > 0 && port < 65'536) return {};
-  const bool plain = std::ranges::all_of(where, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '/' || c == '.' || c == '-' ||
-           c == '_';
-  });
+  const bool plain =
+      std::ranges::all_of(where, [](char c) { return c == '/' || name_character(c); });
   if (where.front() == '/' && plain && where.size() < gdb_path_bytes) return {};
   return fail(ErrorKind::invalid,
               "--gdb takes a port, or a socket's whole path of letters, digits, '.', '-' and '_'");

@@ -87,9 +87,10 @@ function account(guest) {
   return table("", ["month (UTC)", "availability", "down", "outages", "longest", "unprotected", "failovers"], rows);
 }
 
+const url_of = (host) => status?.quorum.member.find((member) => member.name === host)?.page_url;
 /// A word that leads to the page of another host, if its address is known.
 function page_of(host) {
-  const url = status.quorum.member.find((member) => member.name === host)?.page_url;
+  const url = url_of(host);
   return url ? el("a", { href: url }, `host ${host}`) : `host ${host}`;
 }
 const button = (what, about, words) =>
@@ -151,9 +152,9 @@ function host_card(member) {
 
 /// It is where the drill was made.
 function evidence({ host, id }) {
-  const page = host === status?.host ? "" : status?.quorum.member.find((member) => member.name === host)?.page_url;
-  return page === undefined || (page === "" && host !== status?.host) ? text("span", `on ${host}`, "soft")
-    : el("a", { href: `${page.replace(/\/$/, "")}/drills/${encodeURIComponent(id)}` }, "evidence");
+  const page = host === status?.host ? "/" : url_of(host);
+  return page ? el("a", { href: `${page.replace(/\/$/, "")}/drills/${encodeURIComponent(id)}` }, "evidence")
+    : text("span", `on ${host}`, "soft");
 }
 
 function draw_drills() {

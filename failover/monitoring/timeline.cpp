@@ -1,10 +1,10 @@
 #include "failover/monitoring/timeline.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "config/limits.hpp"
+#include "config/names.hpp"
 
 namespace understudy::failover {
 namespace {
@@ -36,9 +36,15 @@ control::DrillReport outcome_of(const control::DrillReport& drill) {
 
 /// It becomes part of a web address.
 bool valid_id(std::string_view id) {
-  return !id.empty() && std::ranges::all_of(id, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-  });
+  return !id.empty() && std::ranges::all_of(id, name_character);
+}
+
+void set_moment(control::Event& event, std::uint64_t unix_us) {
+  event.set_at_unix_us(unix_us);
+}
+
+void set_moment(control::DrillReport& drill, std::uint64_t unix_us) {
+  drill.set_started_unix_us(unix_us);
 }
 
 /// As this host's clock had it: the sender says how long ago it was, by its own.
@@ -69,20 +75,16 @@ std::optional<peer::Timeline> Timeline::next(UnixTime at) {
   forget(at);
   peer::Timeline message;
   std::size_t bytes = 0;
-  const auto has_room = [&](const auto& item) {
-    bytes += item.ByteSizeLong() + framing_bytes;
-    return bytes <= limits::timeline_message_bytes;
+  const auto put_into = [&](auto& items) {
+    return [&](const auto& item) {
+      bytes += item.ByteSizeLong() + framing_bytes;
+      if (bytes > limits::timeline_message_bytes) return false;
+      *items.Add() = item;
+      return true;
+    };
   };
-  events_.tell(unix_us(at), [&](const control::Event& event) {
-    if (!has_room(event)) return false;
-    *message.add_event() = event;
-    return true;
-  });
-  drills_.tell(unix_us(at), [&](const control::DrillReport& drill) {
-    if (!has_room(drill)) return false;
-    *message.add_drill() = drill;
-    return true;
-  });
+  events_.tell(unix_us(at), put_into(*message.mutable_event()));
+  drills_.tell(unix_us(at), put_into(*message.mutable_drill()));
   if (bytes == 0) return std::nullopt;
   message.set_told_unix_us(unix_us(at));
   return message;
@@ -90,20 +92,16 @@ std::optional<peer::Timeline> Timeline::next(UnixTime at) {
 
 void Timeline::hear(NodeId sender, const peer::Timeline& told, UnixTime at) {
   const auto* from = settings_.find_host(sender);
-  const auto by = [&](const auto& item) {
-    return from != nullptr && item.host() == from->name() ? ToldBy::its_host : ToldBy::another;
+  const auto take = [&](auto& log, auto item) {
+    if (!plausible(item) || moment_of(item) > told.told_unix_us()) return;
+    set_moment(item, here(moment_of(item), told.told_unix_us(), at));
+    const bool its_host = from != nullptr && item.host() == from->name();
+    log.add(std::move(item), its_host ? ToldBy::its_host : ToldBy::another);
   };
-  for (auto event : told.event()) {
-    if (!plausible(event) || event.at_unix_us() > told.told_unix_us()) continue;
-    event.set_at_unix_us(here(event.at_unix_us(), told.told_unix_us(), at));
-    events_.add(event, by(event));
-  }
-  for (auto drill : told.drill()) {
-    if (!plausible(drill) || drill.started_unix_us() > told.told_unix_us()) continue;
+  for (const auto& event : told.event()) take(events_, event);
+  for (const auto& drill : told.drill()) {
     // Of its own a host has the evidence.
-    if (drill.host() == settings_.this_host().name()) continue;
-    drill.set_started_unix_us(here(drill.started_unix_us(), told.told_unix_us(), at));
-    drills_.add(drill, by(drill));
+    if (drill.host() != settings_.this_host().name()) take(drills_, drill);
   }
   forget(at);
 }
